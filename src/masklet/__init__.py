@@ -1,0 +1,1 @@
+"""Finds, cuts out and follows everything you can name, show or click."""

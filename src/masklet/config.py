@@ -1,0 +1,252 @@
+"""All hyper-parameters of the model, as frozen dataclasses nested as the modules are nested.
+
+Sizes that follow from others are properties. `model/build.py` is the only reader inside `model/`. The numbers of the
+preset `sam3` are those of spec/image-model.md section 12.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field, replace
+from typing import Any, Self, TypeVar
+
+from masklet.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisionConfig:
+    """The vision transformer."""
+
+    image_size: int = 1008  # side of the square input, pixels
+    patch_size: int = 14  # side of a patch, pixels
+    width: int = 1024
+    depth: int = 32
+    heads: int = 16
+    mlp_width: int = 4736
+    window: int = 24  # side of an attention window, patches
+    global_blocks: tuple[int, ...] = (7, 15, 23, 31)  # blocks that attend to the whole image
+    pretrain_image_size: int = 336  # side for which the position table was made, pixels; the table is tiled
+    norm_eps: float = 1e-5  # Meta's checkpoints 1e-5, Hugging Face's 1e-6: it belongs to the format
+    rope_theta: float = 10000.0
+
+    def __post_init__(self) -> None:
+        _require(
+            self.image_size % self.patch_size == 0,
+            f"image_size must be a multiple of the patch size {self.patch_size}, got {self.image_size}",
+        )
+        _require(
+            self.pretrain_image_size % self.patch_size == 0,
+            f"pretrain_image_size must be a multiple of the patch size {self.patch_size}, got {self.pretrain_image_size}",
+        )
+        _require(
+            self.width % self.heads == 0,
+            f"vision width {self.width} must be divisible by its heads {self.heads}",
+        )
+        _require(
+            (self.width // self.heads) % 4 == 0,
+            f"vision head width {self.width // self.heads} must be divisible by 4 (rotary positions)",
+        )
+        _require(self.width % 4 == 0, f"vision width must be divisible by 4 (neck), got {self.width}")
+        _require(
+            bool(self.global_blocks) and max(self.global_blocks) == self.depth - 1,
+            f"the last vision block must be global: depth {self.depth}, global_blocks {self.global_blocks}",
+        )
+
+    @property
+    def grid(self) -> int:
+        """Patches along one side of the input."""
+        return self.image_size // self.patch_size
+
+    @property
+    def pretrain_grid(self) -> int:
+        """Side of the absolute position table."""
+        return self.pretrain_image_size // self.patch_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextConfig:
+    """The text encoder and its tokenizer."""
+
+    width: int = 1024
+    depth: int = 24
+    heads: int = 16
+    mlp_width: int = 4096
+    context: int = 32  # tokens per phrase, start and end included
+    merges: int = 48894  # how many of the byte-pair merges are used; fewer make a smaller vocabulary
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of token ids: 2 x 256 byte symbols, merges, start, end."""
+        return 512 + self.merges + 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeometryConfig:
+    """The exemplar encoder."""
+
+    depth: int = 3
+    heads: int = 8
+    mlp_width: int = 2048
+    roi_size: int = 7
+    points: bool = True  # weights for exemplar points: Meta's checkpoints have them, Hugging Face's do not
+    cls_without_exemplars: bool = (
+        True  # run the summary token even when there are none (Meta); False: no token (HF)
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusionConfig:
+    """The fusion encoder: image tokens attend to the prompt."""
+
+    depth: int = 6
+    heads: int = 8
+    mlp_width: int = 2048
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderConfig:
+    """The object queries and their decoder."""
+
+    depth: int = 6
+    heads: int = 8
+    mlp_width: int = 2048
+    queries: int = 200
+    presence_clamp: float | None = None  # Hugging Face clamps presence logits to +-10; Meta does not
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectionConfig:
+    """What a predictor keeps when the caller does not say; not part of the network."""
+
+    score_threshold: float = 0.5  # detections must score strictly more
+    nms_iou: float | None = (
+        None  # mask overlap above which the weaker of two detections goes; None: keep both
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The whole model."""
+
+    name: str = "sam3"
+    width: int = 256  # channels of everything after the neck
+    tracker_neck: bool = True  # second pyramid, for clicks and video
+    vision: VisionConfig = field(default_factory=VisionConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+    geometry: GeometryConfig = field(default_factory=GeometryConfig)
+    fusion: FusionConfig = field(default_factory=FusionConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    scoring_mlp_width: int = 2048
+    mask_heads: int = 8  # attention heads of the mask head's prompt attention
+    selection: SelectionConfig = field(default_factory=SelectionConfig)
+
+    def __post_init__(self) -> None:
+        _require(self.width % 8 == 0, f"width must be divisible by 8 (group norm), got {self.width}")
+        for part in ("geometry", "fusion", "decoder"):
+            heads = getattr(self, part).heads
+            _require(self.width % heads == 0, f"width {self.width} must be divisible by {part}.heads {heads}")
+        _require(
+            self.width % self.mask_heads == 0,
+            f"width {self.width} must be divisible by mask_heads {self.mask_heads}",
+        )
+
+    def with_image_size(self, image_size: int) -> Self:
+        """The same model for another input side (pixels, a multiple of the patch size)."""
+        return replace(self, vision=replace(self.vision, image_size=image_size))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested dictionary, ready for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The inverse of `to_dict`; unknown names are errors."""
+        return _from_dict(cls, values, "config")
+
+
+def _from_dict(kind: type[T], values: dict[str, Any], path: str) -> T:
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(values) - set(hints))
+    _require(not unknown, f"{path}: unknown names {unknown}; known are {sorted(hints)}")
+    arguments: dict[str, Any] = {}
+    for name, value in values.items():
+        hint = hints[name]
+        if dataclasses.is_dataclass(hint):
+            value = _from_dict(typing.cast(type[Any], hint), value, f"{path}.{name}")
+        elif typing.get_origin(hint) is tuple:
+            value = tuple(value)
+        expected = hint if not isinstance(hint, types.UnionType) else typing.get_args(hint)
+        if expected in (int, float, bool, str):
+            fits = isinstance(value, (int, float) if expected is float else expected)
+            fits = fits and (expected is bool or not isinstance(value, bool))
+            _require(fits, f"{path}.{name}: expected {expected.__name__}, got {value!r}")
+        arguments[name] = value
+    return kind(**arguments)
+
+
+SAM3 = ModelConfig()
+
+DEFAULT = ModelConfig(
+    name="default",
+    width=128,
+    tracker_neck=False,
+    vision=VisionConfig(
+        image_size=336,
+        width=192,
+        depth=8,
+        heads=3,
+        mlp_width=768,
+        window=8,
+        global_blocks=(3, 7),
+        pretrain_image_size=112,
+    ),
+    text=TextConfig(width=128, depth=2, heads=4, mlp_width=512, context=16, merges=3582),
+    geometry=GeometryConfig(depth=1, heads=2, mlp_width=512),
+    fusion=FusionConfig(depth=2, heads=2, mlp_width=512),
+    decoder=DecoderConfig(depth=3, heads=4, mlp_width=512, queries=40),
+    scoring_mlp_width=512,
+    mask_heads=4,
+    selection=SelectionConfig(nms_iou=0.5),
+)
+
+TEST = ModelConfig(
+    name="test",
+    width=16,
+    vision=VisionConfig(
+        image_size=84,
+        width=16,
+        depth=2,
+        heads=2,
+        mlp_width=24,
+        window=4,
+        global_blocks=(1,),
+        pretrain_image_size=28,
+    ),
+    text=TextConfig(width=16, depth=1, heads=2, mlp_width=24, context=12, merges=64),
+    geometry=GeometryConfig(depth=1, heads=2, mlp_width=24),
+    fusion=FusionConfig(depth=1, heads=2, mlp_width=24),
+    decoder=DecoderConfig(depth=2, heads=4, mlp_width=24, queries=12),
+    scoring_mlp_width=24,
+    mask_heads=2,
+)
+
+PRESETS: dict[str, ModelConfig] = {config.name: config for config in (SAM3, DEFAULT, TEST)}
+
+
+def preset(name: str) -> ModelConfig:
+    """The configuration called `name`: "sam3", "default" or "test".
+
+    Raises:
+        ConfigError: there is no such preset.
+    """
+    _require(name in PRESETS, f"preset must be one of {sorted(PRESETS)}, got {name!r}")
+    return PRESETS[name]
