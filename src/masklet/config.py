@@ -98,9 +98,7 @@ class GeometryConfig:
     mlp_width: int = 2048
     roi_size: int = 7
     points: bool = True  # weights for exemplar points: Meta's checkpoints have them, Hugging Face's do not
-    cls_without_exemplars: bool = (
-        True  # run the summary token even when there are none (Meta); False: no token (HF)
-    )
+    cls_without_exemplars: bool = True  # run the summary token even when there are none (Meta); False: no token (HF)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,9 +126,7 @@ class SelectionConfig:
     """What a predictor keeps when the caller does not say; not part of the network."""
 
     score_threshold: float = 0.5  # detections must score strictly more
-    nms_iou: float | None = (
-        None  # mask overlap above which the weaker of two detections goes; None: keep both
-    )
+    nms_iou: float | None = None  # mask overlap above which the weaker of two detections goes; None: keep both
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,6 +57,4 @@ class MissingExtraError(MaskletError, ImportError):
     """An optional package is not installed; the message names the extra that brings it."""
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(
-            f"this needs the package {package!r}, which is not installed: pip install 'masklet[{extra}]'"
-        )
+        super().__init__(f"this needs the package {package!r}, which is not installed: pip install 'masklet[{extra}]'")

@@ -42,9 +42,7 @@ class ImageFeatures:
         return replace(
             self,
             levels=tuple(level.to(device=device, dtype=dtype) for level in self.levels),
-            tracker_levels=None
-            if tracker is None
-            else tuple(t.to(device=device, dtype=dtype) for t in tracker),
+            tracker_levels=None if tracker is None else tuple(t.to(device=device, dtype=dtype) for t in tracker),
         )
 
     def select(self, image_idx: int) -> Self:
