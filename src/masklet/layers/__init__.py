@@ -1,0 +1,1 @@
+"""Generic network blocks: attention, feed-forward, rotary and sine positions."""

@@ -1,0 +1,163 @@
+"""Multi-head attention; `attend` is the only caller of attention kernels.
+
+Two kernels give the same numbers: PyTorch's `scaled_dot_product_attention`, and plain products in blocks that stay in
+cache. On processors whose bfloat16 runs through AVX-512 the products are 2 to 3 times faster, with AMX they are not,
+so a short measurement on first use decides (shared/performance figures: docs/decisions/0004-attention-kernel.md).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Kernel = Literal["fused", "products"]
+
+# Scores of one block: 576 rows x 5184 keys of bfloat16 are 6 MB, which stays in a last-level cache.
+_BLOCK_ROWS = 576
+_SMALL_SCORES = 1 << 20
+
+_forced_kernel: ContextVar[Kernel | None] = ContextVar("forced_kernel", default=None)
+
+
+@contextlib.contextmanager
+def use_kernel(kernel: Kernel | None) -> Iterator[None]:
+    """Within this scope every attention runs on `kernel`; None gives the choice back. For tests and benchmarks."""
+    token = _forced_kernel.set(kernel)
+    try:
+        yield
+    finally:
+        _forced_kernel.reset(token)
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor | None = None) -> Tensor:
+    """Softmax attention with scale 1/sqrt(d).
+
+    Args:
+        query: (P, heads, Tq, d).
+        key: (P, heads, Tk, d).
+        value: (P, heads, Tk, d).
+        mask: broadcastable to (P, heads, Tq, Tk); bool (True = may be attended to) or numbers that are added to the
+            scaled scores. No row may be masked wholly.
+
+    Returns:
+        (P, heads, Tq, d).
+    """
+    if _choose_kernel(query, key) == "products":
+        return _attend_by_products(query, key, value, mask)
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+
+
+def _choose_kernel(query: Tensor, key: Tensor) -> Kernel:
+    forced = _forced_kernel.get()
+    if forced is not None:
+        return forced
+    if query.device.type != "cpu" or query.dtype != torch.bfloat16:
+        return "fused"
+    return _faster_kernel_for_bfloat16()
+
+
+@functools.cache
+def _faster_kernel_for_bfloat16() -> Kernel:
+    """Times both kernels once on one layer of windows (about 30 ms) and returns the faster."""
+    with torch.inference_mode():
+        query = torch.randn(2, 8, _BLOCK_ROWS, 64).bfloat16()
+        seconds: dict[Kernel, float] = {}
+        kernels: tuple[Kernel, ...] = ("fused", "products")
+        for kernel in kernels:
+            with use_kernel(kernel):
+                attend(query, query, query)
+                runs = []
+                for _ in range(3):
+                    start = time.perf_counter()
+                    attend(query, query, query)
+                    runs.append(time.perf_counter() - start)
+            seconds[kernel] = min(runs)
+    return min(kernels, key=lambda kernel: seconds[kernel])
+
+
+def _attend_by_products(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+    if mask is not None and mask.dtype == torch.bool:
+        mask = torch.zeros(mask.shape, dtype=query.dtype, device=mask.device).masked_fill_(~mask, float("-inf"))
+    query = query * query.shape[-1] ** -0.5
+    batch, heads, rows, _ = query.shape
+    keys = key.shape[-2]
+    wants_gradient = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
+    if wants_gradient or batch * heads * rows * keys <= _SMALL_SCORES:
+        scores = query @ key.transpose(-1, -2)
+        if mask is not None:
+            scores = scores + mask
+        return scores.softmax(-1) @ value
+    if mask is not None:
+        mask = mask.expand(batch, heads, rows, keys)
+    out = torch.empty_like(value[:, :, :1]).expand(batch, heads, rows, value.shape[-1]).contiguous()
+    for item in range(batch):
+        for head in range(heads):
+            transposed, values = key[item, head].transpose(0, 1), value[item, head]
+            for start in range(0, rows, _BLOCK_ROWS):
+                block = slice(start, start + _BLOCK_ROWS)
+                scores = query[item, head, block] @ transposed
+                if mask is not None:
+                    scores += mask[item, head, block]
+                torch.mm(torch.softmax(scores, -1), values, out=out[item, head, block])
+    return out
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """(P, T, heads * d) -> (P, heads, T, d), a view."""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def merge_heads(x: Tensor) -> Tensor:
+    """(P, heads, T, d) -> (P, T, heads * d)."""
+    return x.transpose(1, 2).flatten(2)
+
+
+class MultiHeadAttention(nn.Module):
+    """Attention with biases on all four projections; q, k and v are rows of one matrix, in this order.
+
+    Args:
+        width: channels in and out, divisible by `heads`.
+        heads: number of heads.
+    """
+
+    def __init__(self, *, width: int, heads: int) -> None:
+        super().__init__()
+        self.width = width
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor | None = None) -> Tensor:
+        """Lets `query` (P, Tq, C) read `value` (P, Tk, C) where it resembles `key` (P, Tk, C): (P, Tq, C).
+
+        Inputs that are the same object are projected by one product. `mask` is that of `attend`.
+        """
+        if query is key and key is value:
+            q, k, v = self._project(query, 0, 3)
+        elif query is key:
+            (q, k), (v,) = self._project(query, 0, 2), self._project(value, 2, 3)
+        elif key is value:
+            (q,), (k, v) = self._project(query, 0, 1), self._project(key, 1, 3)
+        else:
+            (q,), (k,), (v,) = self._project(query, 0, 1), self._project(key, 1, 2), self._project(value, 2, 3)
+        out: Tensor = self.out(merge_heads(attend(q, k, v, mask=mask)))
+        return out
+
+    def _project(self, x: Tensor, first: int, last: int) -> tuple[Tensor, ...]:
+        """Parts `first` to `last` of (q, k, v) made from `x`, each (P, heads, T, d)."""
+        rows = slice(first * self.width, last * self.width)
+        projected = F.linear(x, self.qkv.weight[rows], self.qkv.bias[rows])
+        return tuple(split_heads(part, self.heads) for part in projected.split(self.width, dim=-1))
+
+
+def padding_mask(valid: Tensor) -> Tensor:
+    """(P, T) bool, True = valid -> (P, 1, 1, T), the `mask` that hides padding keys from every query."""
+    return valid[:, None, None, :]

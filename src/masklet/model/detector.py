@@ -1,0 +1,212 @@
+"""The detector: composes the parts. Pixels and prompts in, raw detections out; no thresholds, no pictures.
+
+    pixels ─ vision_encoder ─ neck ─▶ ImageFeatures ─┐
+    token ids ─ text_encoder ──────▶ PromptTokens ───┤
+    boxes, points ─ geometry_encoder ▶ PromptTokens ─┴─ fusion_encoder ─ decoder ─ scoring ─▶ RawDetections
+                                                                             chosen queries ─ mask_head ─▶ masks
+
+The image is encoded once; everything after the neck runs once per prompt; masks are made for chosen queries only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from masklet.config import ModelConfig
+from masklet.layers.position import position_map
+from masklet.model.decoder import Decoder, DecoderOutputs
+from masklet.model.fusion_encoder import FusionEncoder
+from masklet.model.geometry_encoder import GeometryEncoder
+from masklet.model.mask_head import MaskHead
+from masklet.model.neck import Neck
+from masklet.model.scoring import Scoring
+from masklet.model.text_encoder import TextEncoder
+from masklet.model.vision_encoder import VisionEncoder
+from masklet.types import ExemplarBatch, ImageFeatures, LayerOutputs, PromptTokens, RawDetections, TrainingOutputs
+
+
+def concat_prompts(first: PromptTokens, second: PromptTokens) -> PromptTokens:
+    """The tokens of `first`, then those of `second`, prompt by prompt; padding stays where it is."""
+    return PromptTokens(
+        tokens=torch.cat((first.tokens, second.tokens.to(first.tokens.dtype)), dim=1),
+        valid=torch.cat((first.valid, second.valid), dim=1),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorParts:
+    """The modules that a `Detector` composes; `model/build.py` makes them from a configuration."""
+
+    vision_encoder: VisionEncoder
+    neck: Neck
+    tracker_neck: Neck | None
+    text_encoder: TextEncoder
+    geometry_encoder: GeometryEncoder
+    fusion_encoder: FusionEncoder
+    decoder: Decoder
+    scoring: Scoring
+    mask_head: MaskHead
+
+
+class Detector(nn.Module):
+    """The image model of SAM 3.
+
+    Attributes:
+        config: what it was built from; other modules read sizes there, this one does not.
+    """
+
+    def __init__(self, config: ModelConfig, parts: DetectorParts) -> None:
+        super().__init__()
+        self.config = config
+        self.vision_encoder = parts.vision_encoder
+        self.neck = parts.neck
+        self.tracker_neck = parts.tracker_neck
+        self.text_encoder = parts.text_encoder
+        self.geometry_encoder = parts.geometry_encoder
+        self.fusion_encoder = parts.fusion_encoder
+        self.decoder = parts.decoder
+        self.scoring = parts.scoring
+        self.mask_head = parts.mask_head
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters lie."""
+        return self.decoder.query_embedding.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format of the parameters."""
+        return self.decoder.query_embedding.weight.dtype
+
+    def encode_image(
+        self, pixels: Tensor, image_sizes_hw: Sequence[tuple[int, int]] | None = None, *, tracker: bool = False
+    ) -> ImageFeatures:
+        """Runs the vision encoder and the neck.
+
+        Args:
+            pixels: (B, 3, R, R) in -1..1; R a multiple of the patch size.
+            image_sizes_hw: original sizes in pixels; the input's size when not given.
+            tracker: also compute the tracker's pyramid (needs a tracker neck).
+        """
+        if tracker and self.tracker_neck is None:
+            raise ValueError(f"model {self.config.name!r} has no tracker neck: tracker features cannot be computed")
+        trunk = self.vision_encoder(pixels.to(device=self.device, dtype=self.dtype))
+        sizes = tuple(image_sizes_hw) if image_sizes_hw is not None else (tuple(pixels.shape[-2:]),) * len(pixels)
+        return ImageFeatures(
+            levels=self.neck(trunk),
+            tracker_levels=self.tracker_neck(trunk) if tracker and self.tracker_neck is not None else None,
+            image_sizes_hw=sizes,
+        )
+
+    def encode_text(self, token_ids: Tensor) -> PromptTokens:
+        """(P, T) int64 token ids, padded with 0 -> prompt tokens (P, T, C)."""
+        tokens: PromptTokens = self.text_encoder(token_ids.to(self.device))
+        return tokens
+
+    def encode_exemplars(self, features: ImageFeatures, image_idx: Tensor, exemplars: ExemplarBatch) -> PromptTokens:
+        """Exemplars of P prompts, each on image `image_idx` (P,) -> prompt tokens.
+
+        Needed without exemplars too: the summary token is part of every prompt.
+        """
+        tokens: PromptTokens = self.geometry_encoder(features.levels[-1], image_idx, exemplars)
+        return tokens
+
+    def detect(self, features: ImageFeatures, image_idx: Tensor, prompt: PromptTokens) -> RawDetections:
+        """Looks for P prompts, each in image `image_idx` (P,)."""
+        memory, decoded = self._decode(features, image_idx, prompt)
+        queries = decoded.queries[-1]
+        return RawDetections(
+            class_logits=self.scoring(queries, prompt).float(),
+            boxes_cxcywh_norm=decoded.boxes_cxcywh_norm[-1],
+            presence_logits=decoded.presence_logits[-1],
+            queries=queries,
+            memory=memory,
+        )
+
+    def decode_masks(
+        self, features: ImageFeatures, image_idx: Tensor, prompt: PromptTokens, raw: RawDetections, keep: Tensor
+    ) -> list[Tensor]:
+        """Masks of the queries marked in `keep` (P, Q) bool.
+
+        Returns:
+            P tensors (n_p, 4h, 4w) of logits in query order. Prompts with nothing kept cost nothing.
+        """
+        size = features.levels[0].shape[-2:]
+        masks = [raw.queries.new_zeros(0, *size)] * len(keep)
+        for index in keep.any(1).nonzero()[:, 0].tolist():
+            one = slice(index, index + 1)
+            pixels = self._pixels(features, image_idx[one], _rows(prompt, one), raw.memory[one])
+            masks[index] = self.mask_head.masks(raw.queries[one, keep[index]], pixels)[0]
+        return masks
+
+    def decode_semantic(
+        self, features: ImageFeatures, image_idx: Tensor, prompt: PromptTokens, raw: RawDetections
+    ) -> Tensor:
+        """Logits of the union of all instances: (P, 1, 4h, 4w)."""
+        return self.mask_head.semantic(self._pixels(features, image_idx, prompt, raw.memory))
+
+    def forward_training(
+        self,
+        features: ImageFeatures,
+        image_idx: Tensor,
+        prompt: PromptTokens,
+        *,
+        masks: bool = True,
+        one_to_many: bool = True,
+    ) -> TrainingOutputs:
+        """Predictions of every decoder layer, as the losses want them (spec/training.md section 4).
+
+        Args:
+            features: of B images.
+            image_idx: (P,) the image of each prompt.
+            prompt: tokens of the P prompts.
+            masks: decode the masks of all queries of the last layer, and the semantic map.
+            one_to_many: also run the duplicated queries.
+        """
+        memory, decoded = self._decode(features, image_idx, prompt, one_to_many=one_to_many)
+        class_logits = self.scoring(decoded.queries, prompt).float()
+        pixels = self._pixels(features, image_idx, prompt, memory) if masks else None
+        mask_logits = None if pixels is None else self.mask_head.masks(decoded.queries[-1], pixels)
+        count = self.decoder.query_embedding.num_embeddings
+
+        def split(part: slice, presence: bool) -> tuple[LayerOutputs, ...]:
+            last = len(class_logits) - 1
+            return tuple(
+                LayerOutputs(
+                    class_logits=class_logits[layer, :, part],
+                    boxes_cxcywh_norm=decoded.boxes_cxcywh_norm[layer, :, part],
+                    presence_logits=decoded.presence_logits[layer] if presence else None,
+                    mask_logits=mask_logits[:, part] if mask_logits is not None and layer == last else None,
+                )
+                for layer in range(len(class_logits))
+            )
+
+        return TrainingOutputs(
+            one_to_one=split(slice(0, count), presence=True),
+            one_to_many=split(slice(count, 2 * count), presence=False) if one_to_many else (),
+            semantic_logits=None if pixels is None else self.mask_head.semantic(pixels),
+        )
+
+    def _decode(
+        self, features: ImageFeatures, image_idx: Tensor, prompt: PromptTokens, *, one_to_many: bool = False
+    ) -> tuple[Tensor, DecoderOutputs]:
+        """Fused memory (P, h*w, C) and what the decoder reads from it."""
+        level = features.levels[-1]
+        height, width = level.shape[-2:]
+        position = position_map(
+            height=height, width=width, channels=level.shape[1], device=level.device, dtype=level.dtype
+        )
+        memory = self.fusion_encoder(level.flatten(2).transpose(1, 2)[image_idx], position, prompt)
+        decoded = self.decoder(memory, position, prompt, grid_hw=(height, width), one_to_many=one_to_many)
+        return memory, decoded
+
+    def _pixels(self, features: ImageFeatures, image_idx: Tensor, prompt: PromptTokens, memory: Tensor) -> Tensor:
+        return self.mask_head.pixel_features(memory, prompt, features.levels, image_idx)
+
+
+def _rows(prompt: PromptTokens, rows: slice) -> PromptTokens:
+    return PromptTokens(tokens=prompt.tokens[rows], valid=prompt.valid[rows])

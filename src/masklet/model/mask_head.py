@@ -1,0 +1,67 @@
+"""The mask head: masks of chosen queries and the union of all instances. Owns `mask_head.`
+
+Two stages of nearest upsampling, addition of the finer pyramid level, 3x3 convolution, group norm and ReLU
+(spec/image-model.md section 9). The 1x1 projection to mask space is linear, so it is applied to the few queries
+instead of the many pixels: q . (W a + b) = (W^T q) . a + q . b.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from masklet.layers.attention import MultiHeadAttention, padding_mask
+from masklet.layers.mlp import MlpHead
+from masklet.types import PromptTokens
+
+_STAGES = 2
+_GROUPS = 8
+
+
+class MaskHead(nn.Module):
+    """Fused image tokens and pyramid -> pixel features; pixel features and queries -> mask logits."""
+
+    def __init__(self, *, width: int, heads: int) -> None:
+        super().__init__()
+        self.prompt_norm = nn.LayerNorm(width)
+        self.prompt_attention = MultiHeadAttention(width=width, heads=heads)
+        self.convs = nn.ModuleList(nn.Conv2d(width, width, kernel_size=3, padding=1) for _ in range(_STAGES))
+        self.norms = nn.ModuleList(nn.GroupNorm(_GROUPS, width) for _ in range(_STAGES))
+        self.instance_project = nn.Conv2d(width, width, kernel_size=1)
+        self.semantic_project = nn.Conv2d(width, 1, kernel_size=1)
+        self.mask_embedding = MlpHead(width, width, width, width)
+
+    def pixel_features(
+        self, memory: Tensor, prompt: PromptTokens, levels: tuple[Tensor, ...], image_idx: Tensor
+    ) -> Tensor:
+        """Features at the finest resolution.
+
+        Args:
+            memory: (P, h*w, C) fused image tokens; they take the place of the coarsest level.
+            prompt: tokens of the P prompts.
+            levels: the pyramid of B images, finest first.
+            image_idx: (P,) the image of each prompt.
+
+        Returns:
+            (P, C, 4h, 4w).
+        """
+        mask = padding_mask(prompt.valid)
+        tokens = memory + self.prompt_attention(self.prompt_norm(memory), prompt.tokens, prompt.tokens, mask=mask)
+        pixels = tokens.unflatten(1, levels[-1].shape[-2:]).permute(0, 3, 1, 2)
+        for conv, norm, level in zip(self.convs, self.norms, reversed(levels[:-1]), strict=True):
+            finer = F.interpolate(pixels, size=level.shape[-2:], mode="nearest") + level[image_idx]
+            pixels = F.relu(norm(conv(finer)))
+        return pixels
+
+    def masks(self, queries: Tensor, pixels: Tensor) -> Tensor:
+        """Mask logits of queries (P, Q, C) on pixel features (P, C, H, W): (P, Q, H, W)."""
+        embedding = self.mask_embedding(queries)
+        weight, bias = self.instance_project.weight[:, :, 0, 0], self.instance_project.bias
+        offset = (embedding * bias).sum(-1)
+        return torch.einsum("pqc,pchw->pqhw", embedding @ weight, pixels) + offset[..., None, None]
+
+    def semantic(self, pixels: Tensor) -> Tensor:
+        """Logits of "some instance is here": (P, C, H, W) -> (P, 1, H, W)."""
+        logits: Tensor = self.semantic_project(pixels)
+        return logits

@@ -1,0 +1,52 @@
+"""The neck: one map of patch features -> a pyramid of three. Owns `neck.` and `tracker_neck.`
+
+Every level starts from the same map (ViTDet's simple pyramid, Li et al. 2022): no lateral path, no norm, and only the
+finest level has an activation (spec/image-model.md section 3). The original's fourth level, at half the resolution, is
+never used; checkpoints carry its weights along.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class NeckLevel(nn.Module):
+    """Upsamples by 4, 2 or 1, then projects and smooths."""
+
+    def __init__(self, *, in_width: int, width: int, upsamplings: int) -> None:
+        super().__init__()
+        channels = in_width
+        self.upsample1: nn.ConvTranspose2d | None = None
+        self.upsample2: nn.ConvTranspose2d | None = None
+        if upsamplings >= 1:
+            self.upsample1 = nn.ConvTranspose2d(channels, channels // 2, kernel_size=2, stride=2)
+            channels //= 2
+        if upsamplings == 2:
+            self.upsample2 = nn.ConvTranspose2d(channels, channels // 2, kernel_size=2, stride=2)
+            channels //= 2
+        self.project = nn.Conv2d(channels, width, kernel_size=1)
+        self.smooth = nn.Conv2d(width, width, kernel_size=3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, Cv, h, w) -> (B, C, s*h, s*w)."""
+        if self.upsample1 is not None:
+            x = self.upsample1(x)
+        if self.upsample2 is not None:
+            x = self.upsample2(F.gelu(x))
+        out: Tensor = self.smooth(self.project(x))
+        return out
+
+
+class Neck(nn.Module):
+    """(B, Cv, h, w) -> three maps of C channels, at 4, 2 and 1 times the resolution."""
+
+    def __init__(self, *, in_width: int, width: int) -> None:
+        super().__init__()
+        self.levels = nn.ModuleList(
+            NeckLevel(in_width=in_width, width=width, upsamplings=upsamplings) for upsamplings in (2, 1, 0)
+        )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The pyramid, finest first: (B, C, 4h, 4w), (B, C, 2h, 2w), (B, C, h, w)."""
+        return tuple(level(x) for level in self.levels)

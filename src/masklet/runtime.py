@@ -1,0 +1,78 @@
+"""Device and number format: decided here, passed down, never at import.
+
+A processor counts as multiplying bfloat16 natively when it has AVX-512 BF16, AMX BF16 or (on ARM) the BF16
+extension; elsewhere bfloat16 would be emulated and slower than float32.
+"""
+
+from __future__ import annotations
+
+import functools
+import platform
+from pathlib import Path
+
+import torch
+
+from masklet.errors import InputError
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_SHORT = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+
+
+def resolve_device(device: str | torch.device = "auto") -> torch.device:
+    """The device that `device` names; "auto" takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        InputError: the name is unknown or the device is not here.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except RuntimeError as error:
+        raise InputError(f"device must be auto, cpu, cuda, cuda:N or mps, got {device!r}") from error
+    if resolved.type == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"device {str(device)!r} was asked for, but CUDA is not available here; use device='cpu'")
+    if resolved.type == "mps" and not torch.backends.mps.is_available():
+        raise InputError(f"device {str(device)!r} was asked for, but MPS is not available here; use device='cpu'")
+    return resolved
+
+
+def resolve_dtype(dtype: str | torch.dtype = "auto", device: torch.device | None = None) -> torch.dtype:
+    """The number format that `dtype` names; "auto" is bfloat16 where `device` multiplies it natively, else float32.
+
+    Raises:
+        InputError: the name is unknown.
+    """
+    if isinstance(dtype, torch.dtype):
+        if dtype in _DTYPES.values():
+            return dtype
+    elif dtype == "auto":
+        return torch.bfloat16 if multiplies_bfloat16(device or torch.device("cpu")) else torch.float32
+    elif _SHORT.get(dtype, dtype) in _DTYPES:
+        return _DTYPES[_SHORT.get(dtype, dtype)]
+    raise InputError(f"dtype must be auto, float32, bfloat16 or float16, got {dtype!r}")
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether matrix products in bfloat16 are native on `device`, hence faster than in float32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cpu" and bool(cpu_features() & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
+@functools.cache
+def cpu_features() -> frozenset[str]:
+    """The feature flags of this processor as Linux names them; empty where they cannot be read."""
+    if platform.system() != "Linux":
+        return frozenset()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return frozenset()
+    for line in lines:
+        name, _, value = line.partition(":")
+        if name.strip() in ("flags", "Features"):
+            return frozenset(value.split())
+    return frozenset()
