@@ -1,0 +1,82 @@
+# One word per chore. Every word sets up what it needs; a second run finds it there and starts at once.
+#
+#   make setup          .venv with the pinned packages            make bench          speed, here
+#   make demo           the main job on examples/images           make parity         numbers at full size
+#   make test           all tests of the default tier             make test-training  the slow training tests
+#   make check          lint, format, types, import contract      make train-default  trains the built-in model
+#   make docs           links and code of README and docs         make eval-default   scores the built-in model
+#   make format         writes the format that check wants        make lock           writes constraints.txt
+#   make clean          removes what make made
+#
+# PYTHON=python3.12 chooses another interpreter for a new .venv; CPU or CUDA builds of PyTorch are chosen as with any
+# pip (for example PIP_FIND_LINKS=folder/of/wheels).
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+# Named after the content of the two files, so that neither a checkout nor a second run installs anything again.
+READY := .venv/.ready-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
+# Tests run in two processes with one thread each: faster than one process with two threads (tiny matrices), and
+# the machine is not oversubscribed.
+WORKERS ?= 2
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
+
+.PHONY: help setup demo test test-training check format bench docs parity train-default eval-default lock clean
+
+help:
+	@sed -n '2,/^$$/s/^# \{0,1\}//p' Makefile
+
+setup: $(READY)
+
+$(READY):
+	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.exit(0 if sys.version_info >= (3, 11) \
+	  else f"masklet needs Python 3.11 or newer, {sys.executable} is {v}; try: make PYTHON=python3.12 setup")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch hatchling
+	$(BIN)/python -m pip install --quiet --no-build-isolation -c constraints.txt -e '.[dev]'
+	rm -f .venv/.ready-*
+	touch $@
+
+demo: $(READY)
+	$(BIN)/python examples/demo.py
+
+test: $(READY)
+	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --durations=5
+
+test-training: $(READY)
+	$(BIN)/python -m pytest -q -m training
+
+check: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+docs: $(READY)
+	$(ONE_THREAD) $(BIN)/python -m pytest -q tests/test_docs.py
+
+bench: $(READY)
+	$(BIN)/python benchmarks/speed.py
+
+parity: $(READY)
+	$(BIN)/python benchmarks/parity.py
+
+train-default: $(READY)
+	$(BIN)/masklet train default
+
+eval-default: $(READY)
+	$(BIN)/python benchmarks/eval_default.py
+
+# Exact versions of everything in .venv, without the package itself and without the build label of PyTorch.
+lock: $(READY)
+	( sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' ) > constraints.new
+	mv constraints.new constraints.txt
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache out build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
