@@ -33,7 +33,7 @@ $(READY):
 	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.exit(0 if sys.version_info >= (3, 11) \
 	  else f"masklet needs Python 3.11 or newer, {sys.executable} is {v}; try: make PYTHON=python3.12 setup")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -c constraints.txt torch hatchling
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch hatchling editables
 	$(BIN)/python -m pip install --quiet --no-build-isolation -c constraints.txt -e '.[dev]'
 	rm -f .venv/.ready-*
 	touch $@
