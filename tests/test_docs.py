@@ -1,0 +1,149 @@
+"""The documentation is true: its links lead somewhere, its Python blocks are clean and run, its commands work.
+
+A page is a program: its ```python blocks run in order in one namespace, and its ```console lines that start with
+`$ masklet` run between them, in a folder of their own that holds the example pictures (`photo.jpg`, `dog.jpg`,
+`photos/`) and `sam3.pt`, a tiny file in the layout of the public checkpoint. A block that is preceded by the comment
+`<!-- not run: reason -->` is only linted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+BLOCK = re.compile(
+    r"^(?P<skip><!-- not run: .+ -->\n)?```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
+)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+RUNNABLE = ("python", "console")
+
+
+@dataclass(frozen=True)
+class Block:
+    language: str
+    code: str
+    run: bool
+    line: int
+
+
+def blocks(page: Path) -> list[Block]:
+    text = page.read_text(encoding="utf-8")
+    return [
+        Block(found["language"], found["code"], found["skip"] is None, text.count("\n", 0, found.start("code")))
+        for found in BLOCK.finditer(text)
+    ]
+
+
+def commands(block: Block) -> list[list[str]]:
+    """The `$ masklet ...` lines of a console block, continued lines joined; other lines are output."""
+    joined = block.code.replace("\\\n", " ")
+    lines = [line[2:] for line in joined.splitlines() if line.startswith("$ ")]
+    return [shlex.split(line.partition(" > ")[0], comments=True)[1:] for line in lines if line.startswith("masklet ")]
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that a code host gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def name(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+PROGRAMS = [page for page in PAGES if any(block.language in RUNNABLE and block.run for block in blocks(page))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in LINK.findall(page.read_text(encoding="utf-8")):
+        if link.startswith(("https://", "mailto:")):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{name(page)}: {link}"
+        assert not anchor or anchor in anchors(target), f"{name(page)}: no heading {anchor!r}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_blocks_say_their_language(page: Path) -> None:
+    fences = re.findall(r"^```(.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(fences) % 2 == 0
+    # A drawing has no language; what is code has one that this file knows.
+    assert set(fences[::2]) <= {"", "python", "console", "bash", "json", "toml", "text"}
+
+
+def test_python_blocks_are_clean(tmp_path: Path) -> None:
+    for page in PAGES:
+        code = [block.code for block in blocks(page) if block.language == "python"]
+        if code:
+            (tmp_path / (name(page).replace("/", "__") + ".py")).write_text("\n\n".join(code), encoding="utf-8")
+    rules = ["--isolated", "--select=E,F,W,B,UP", "--ignore=E402", "--line-length=120", "--output-format=concise"]
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", *rules, tmp_path], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with what the pages speak of; the process stands in it while the test runs."""
+    from masklet import build_model
+    from masklet.checkpoint.convert import write_checkpoint
+
+    pictures = sorted(ROOT.glob("examples/images/*.jpg"))
+    shutil.copy(pictures[0], tmp_path / "photo.jpg")
+    shutil.copy(pictures[1], tmp_path / "dog.jpg")
+    shutil.copytree(ROOT / "examples/images", tmp_path / "photos")
+    write_checkpoint(build_model("test", seed=0), tmp_path / "sam3.pt")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+    return tmp_path
+
+
+def run_command(arguments: list[str]) -> str:
+    """What `masklet ARGUMENTS` writes to stdout; fails unless it exits with 0."""
+    from masklet.cli.main import run
+
+    out, before = io.StringIO(), sys.argv
+    sys.argv = ["masklet", *arguments]
+    try:
+        with contextlib.redirect_stdout(out):
+            run()
+    except SystemExit as stop:
+        assert not stop.code, f"masklet {shlex.join(arguments)}: exit code {stop.code}\n{out.getvalue()}"
+    finally:
+        sys.argv = before
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("page", PROGRAMS, ids=name)
+def test_code_runs(page: Path, workplace: Path) -> None:
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    ran = 0
+    for block in blocks(page):
+        if not block.run or block.language not in RUNNABLE:
+            continue
+        if block.language == "python":
+            # Empty lines in front, so that a traceback shows the line of the page.
+            code = compile("\n" * block.line + block.code, str(page), "exec")
+            with contextlib.redirect_stdout(io.StringIO()):
+                exec(code, namespace)
+            ran += 1
+        for arguments in commands(block) if block.language == "console" else []:
+            run_command(arguments)
+            ran += 1
+    assert ran
+    assert Path(os.getcwd()) == workplace
