@@ -45,7 +45,8 @@ class VisionConfig:
         )
         _require(
             self.pretrain_image_size % self.patch_size == 0,
-            f"pretrain_image_size must be a multiple of the patch size {self.patch_size}, got {self.pretrain_image_size}",
+            f"pretrain_image_size must be a multiple of the patch size {self.patch_size}, "
+            f"got {self.pretrain_image_size}",
         )
         _require(
             self.width % self.heads == 0,
