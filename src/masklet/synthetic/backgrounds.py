@@ -79,7 +79,7 @@ def _enlarged(field: FloatArray, height: int, width: int) -> FloatArray:
 def _octaves(rng: np.random.Generator, height: int, width: int, cells: tuple[int, int] = (3, 3)) -> FloatArray:
     """(H, W) smooth noise of several octaves, about 0..1; `cells` along (y, x) of the coarsest."""
     small_h, small_w = max(8, height // 4), max(8, width // 4)
-    total: FloatArray = np.zeros((small_h, small_w), dtype=np.float32)
+    total = np.zeros((small_h, small_w), dtype=np.float32)
     weight = 1.0
     roughness = rng.uniform(0.35, 0.7)
     for octave in range(4):
@@ -88,7 +88,8 @@ def _octaves(rng: np.random.Generator, height: int, width: int, cells: tuple[int
         total += np.float32(weight) * _enlarged(grid, small_h, small_w)
         weight *= roughness
     low, high = float(total.min()), float(total.max())
-    return _enlarged((total - low) / np.float32(max(high - low, 1e-6)), height, width)
+    stretched = (total - low) / np.float32(max(high - low, 1e-6))
+    return _enlarged(stretched, height, width)
 
 
 def _palette(rng: np.random.Generator) -> npt.NDArray[np.float64]:
@@ -114,7 +115,7 @@ def _coordinate(rng: np.random.Generator, height: int, width: int) -> FloatArray
     side = max(height, width)
     y = (np.arange(height, dtype=np.float32) / side - 0.5) * np.float32(np.sin(angle))
     x = (np.arange(width, dtype=np.float32) / side - 0.5) * np.float32(np.cos(angle))
-    return y[:, None] + x[None] + np.float32(0.5)
+    return np.asarray(y[:, None] + x[None] + 0.5, dtype=np.float32)
 
 
 def _plain(rng: np.random.Generator, height: int, width: int) -> UInt8Array:
