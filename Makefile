@@ -66,10 +66,17 @@ bench: $(READY)
 parity: $(READY)
 	$(BIN)/python benchmarks/parity.py
 
-train-default: $(READY)
+# The symbols of the synthetic world come from this font (Debian and Ubuntu: fonts-noto-color-emoji).
+FONT := /usr/share/fonts/truetype/noto/NotoColorEmoji.ttf
+$(FONT):
+	@test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+	  || { echo "expected the font $(FONT), it is not there; install the package fonts-noto-color-emoji" >&2; exit 1; }
+	apt-get update -qq && apt-get install -y -qq --no-install-recommends fonts-noto-color-emoji
+
+train-default: $(READY) | $(FONT)
 	$(BIN)/masklet train default
 
-eval-default: $(READY)
+eval-default: $(READY) | $(FONT)
 	$(BIN)/python benchmarks/eval_default.py
 
 # Exact versions of everything in .venv, without the package itself and without the build label of PyTorch.
