@@ -46,10 +46,10 @@ _SHADES: dict[str, tuple[tuple[int, int, int], ...]] = {
 }
 
 # Hue ranges (degrees) of the words for natural colours; brown, pink and gray are decided by chroma and lightness.
-_HUES = (("red", 346, 13), ("orange", 13, 40), ("yellow", 40, 66), ("green", 66, 168), ("blue", 168, 255),
-         ("purple", 255, 296), ("pink", 296, 346))  # fmt: skip
+_HUES = (("red", 346, 18), ("orange", 18, 41), ("yellow", 41, 65), ("green", 65, 168), ("blue", 168, 255),
+         ("purple", 255, 308), ("pink", 308, 346))  # fmt: skip
 _NATURAL_SHARE = 0.62  # of the opaque pixels must be of one colour word
-_HUE_GUARD = 5  # degrees: the word must hold when every hue is shifted by this much, or it is left open
+_HUE_GUARD = 1.5  # degrees: the word must hold when every hue is shifted by this much, or it is left open
 
 
 class SpriteSheet:
@@ -145,21 +145,18 @@ def _dominant_word(pixels: UInt8Array, hue_shift: float) -> str | None:
     hue = (sector * 60 + hue_shift) % 360
     lightness = (high + low) / 2
     coloured = (chroma > 0.12) & (chroma > 0.4 * high)  # bluish grays of metal are neither blue nor gray
-    share: dict[str, float] = {}
-    for word, start, end in _HUES:
-        inside = (hue >= start) | (hue < end) if start > end else (hue >= start) & (hue < end)
-        share[word] = float(np.mean(inside & coloured))
+    inside = {
+        word: (hue >= start) | (hue < end) if start > end else (hue >= start) & (hue < end)
+        for word, start, end in _HUES
+    }
+    # Brown is dark orange and pink is pale red: taken out of those words' shares.
     warm = (chroma > 0.2 * high) & ((hue >= 346) | (hue < 48))
-    dull = coloured & warm & (high < 0.74) & (hue < 48) & (hue >= 5)
-    share["brown"] = float(np.mean(dull))
-    share["red"] -= float(np.mean(dull & (hue < 13)))
-    share["orange"] -= float(np.mean(dull & (hue >= 13) & (hue < 40)))
-    share["yellow"] -= float(np.mean(dull & (hue >= 40)))
-    pale = warm & ~dull & (lightness > 0.72) & ((hue < 25) | (hue >= 346))
-    share["pink"] += float(np.mean(pale))
-    share["red"] -= float(np.mean(pale & coloured & ((hue < 13) | (hue >= 346))))
-    share["orange"] -= float(np.mean(pale & coloured & (hue >= 13) & (hue < 40)))
-    share["gray"] = float(np.mean((chroma < 0.18 * high) & (high > 0.42) & (high < 0.88)))
+    brown = warm & (high < 0.74) & (hue >= 5) & (hue < 48)
+    pink = warm & ~brown & (lightness > 0.72) & ((hue < 25) | (hue >= 346))
+    share = {word: float(np.mean(inside[word] & coloured & ~brown & ~pink)) for word in inside}
+    share["brown"] = float(np.mean(brown))
+    share["pink"] += float(np.mean(pink))
+    share["gray"] = float(np.mean((chroma < 0.18 * high) & (high > 0.42) & (high < 0.82)))
     word = max(share, key=lambda key: share[key])
     return word if share[word] > _NATURAL_SHARE else None
 
