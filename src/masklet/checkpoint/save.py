@@ -1,0 +1,168 @@
+"""Writes tensors to files: one at a time, aside, and renamed when whole, so that no reader ever meets half a file."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from masklet.checkpoint.containers import SAFETENSORS_DTYPES
+from masklet.checkpoint.formats import NATIVE_FORMAT, NATIVE_VERSION, Checkpoint, open_checkpoint
+from masklet.checkpoint.keymaps import CARRIED, META, owns
+from masklet.config import ModelConfig
+from masklet.errors import CheckpointError, OutputError
+from masklet.model.detector import Detector
+
+_DTYPE_NAMES: Final = {dtype: name for name, dtype in SAFETENSORS_DTYPES.items()}
+_ALIGNMENT: Final = 64  # bytes; the first tensor starts at a multiple, so that mapped weights lie well in memory
+
+
+@dataclass(frozen=True)
+class Item:
+    """A tensor that is made when its turn comes.
+
+    Attributes:
+        name: in the file to be written.
+        blank: a tensor without memory that has its shape and dtype.
+        read: makes the tensor.
+        done: called when it is written, to give back memory.
+    """
+
+    name: str
+    blank: Tensor
+    read: Callable[[], Tensor]
+    done: Callable[[], None] = lambda: None
+
+
+def cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """Floating-point tensors in `dtype`, others (and all when it is None) as they are."""
+    return tensor.to(dtype) if dtype is not None and tensor.dtype.is_floating_point else tensor
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write a file or folder to; renamed to `path` when the block ends well, else removed.
+
+    Raises:
+        OutputError: the folder cannot be written, or the disk is full.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield aside
+            if path.is_dir():
+                path.rmdir()  # an empty folder; anything else was refused before
+            aside.replace(path)
+        finally:
+            if aside.is_dir():
+                shutil.rmtree(aside, ignore_errors=True)
+            else:
+                aside.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error}); nothing was left there") from error
+
+
+def write_safetensors(path: Path, items: Iterable[Item], metadata: Mapping[str, str]) -> None:
+    """Writes a safetensors file, holding one tensor at a time in memory.
+
+    Entries are ordered by the width of their numbers, widest first, which keeps every tensor aligned; else the order
+    given is kept.
+    """
+    ordered = sorted(items, key=lambda item: -item.blank.element_size())
+    header: dict[str, object] = {"__metadata__": dict(metadata)}
+    offset = 0
+    for item in ordered:
+        end = offset + item.blank.nbytes
+        header[item.name] = {
+            "dtype": _DTYPE_NAMES[item.blank.dtype],
+            "shape": list(item.blank.shape),
+            "data_offsets": [offset, end],
+        }
+        offset = end
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-(8 + len(text)) % _ALIGNMENT)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for item in ordered:
+            tensor = item.read().detach().cpu().contiguous()
+            assert (tensor.shape, tensor.dtype) == (item.blank.shape, item.blank.dtype), item.name
+            file.write(tensor.reshape(-1).view(torch.uint8).numpy().data)
+            del tensor
+            item.done()
+
+
+def native_metadata(config: ModelConfig) -> dict[str, str]:
+    """What stands beside the tensors in a native file."""
+    return {
+        "format": NATIVE_FORMAT,
+        "version": NATIVE_VERSION,
+        "config": json.dumps(config.to_dict(), separators=(",", ":")),
+    }
+
+
+def native_name(config: ModelConfig, name: str) -> str:
+    """The name of an entry in a native file: what the model of `config` does not own goes by `carried.` and Meta's."""
+    if owns(config, name) or name.startswith(CARRIED):
+        return name
+    return CARRIED + META.encode([name]).complete[0].foreign[0]
+
+
+def items_of(checkpoint: Checkpoint, names: Sequence[str], dtype: torch.dtype | None) -> list[Item]:
+    """Entries of an opened checkpoint under our names, cast to `dtype`."""
+
+    def item(name: str) -> Item:
+        return Item(
+            name=name,
+            blank=cast(checkpoint.blanks[name], dtype),
+            read=lambda: cast(checkpoint.read(name), dtype),
+            done=lambda: checkpoint.release(name),
+        )
+
+    return [item(name) for name in names]
+
+
+def save_native(
+    model: Detector,
+    path: str | Path,
+    dtype: torch.dtype | None = None,
+    *,
+    carried_from: str | Path | None = None,
+) -> None:
+    """Writes a model to a native file; an existing file is replaced when the new one is whole.
+
+    Args:
+        model: its configuration goes into the file.
+        path: usually ends with `.safetensors`.
+        dtype: number format in the file; None keeps the model's.
+        carried_from: a checkpoint whose entries that the model does not own (tracker, dead branches) go along, so
+            that the file can be converted to a public format without loss.
+
+    Raises:
+        OutputError: the file cannot be written.
+        CheckpointError: the model has a number format that files cannot hold, or `carried_from` is no checkpoint.
+    """
+    state = model.state_dict()
+    unknown = sorted({str(tensor.dtype) for tensor in state.values()} - {str(known) for known in _DTYPE_NAMES})
+    if unknown:
+        raise CheckpointError(f"tensors of {', '.join(unknown)} cannot be saved; convert the model to float32 first")
+
+    def item(name: str, tensor: Tensor) -> Item:
+        return Item(name=name, blank=cast(tensor.to("meta"), dtype), read=lambda: cast(tensor, dtype))
+
+    items = [item(name, tensor) for name, tensor in state.items()]
+    if carried_from is not None:
+        checkpoint = open_checkpoint(carried_from)
+        names = {native_name(model.config, name): name for name in checkpoint.blanks if not owns(model.config, name)}
+        carried = items_of(checkpoint, list(names.values()), dtype)
+        items += [Item(stored, each.blank, each.read, each.done) for stored, each in zip(names, carried, strict=True)]
+    with written_aside(Path(path)) as aside:
+        write_safetensors(aside, items, native_metadata(model.config))
