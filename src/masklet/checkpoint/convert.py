@@ -40,8 +40,16 @@ from masklet.checkpoint.keymaps import (
 )
 from masklet.checkpoint.load import check_fit
 from masklet.checkpoint.rotary import rotary_table, table_block, table_name
-from masklet.checkpoint.rules import Link
-from masklet.checkpoint.save import Item, items_of, native_metadata, native_name, write_safetensors, written_aside
+from masklet.checkpoint.rules import Link, same_bits
+from masklet.checkpoint.save import (
+    Item,
+    items_of,
+    native_name,
+    own_metadata,
+    write_native,
+    write_safetensors,
+    written_aside,
+)
 from masklet.config import ModelConfig
 from masklet.errors import CheckpointError, InputError
 from masklet.model.build import build_detector
@@ -139,11 +147,7 @@ def _is_computed(checkpoint: Checkpoint, config: ModelConfig, name: str) -> bool
     block = table_block(name)
     if block is None or block >= config.vision.depth:
         return False
-    expected = rotary_table(config.vision, block)
-    blank = checkpoint.blanks[name]
-    if (blank.shape, blank.dtype) != (expected.shape, expected.dtype):
-        return False
-    return torch.equal(torch.view_as_real(checkpoint.read(name)), torch.view_as_real(expected))
+    return same_bits(checkpoint.read(name), rotary_table(config.vision, block))
 
 
 def demanded(config: ModelConfig, target_format: Format) -> dict[str, tuple[int, ...]]:
@@ -179,7 +183,7 @@ class _Job:
     def to_native(self, dst: Path) -> ConvertReport:
         items = [Item(native_name(self.config, i.name), i.blank, i.read, i.done) for i in self.items]
         with written_aside(dst) as aside:
-            write_safetensors(aside, items, native_metadata(self.config))
+            write_native(aside, items, self.config)
         return self._report("native", [dst.name], len(items))
 
     def to_meta(self, dst: Path) -> ConvertReport:
@@ -195,7 +199,7 @@ class _Job:
                 f"{self.checkpoint.path}: {name_list('entries', beside)} have no name in Meta's format"
             )
         state = {item.name: _own_storage(item.read()) for item in encoded}
-        metadata = {**native_metadata(self.config), "filled": _filled(fills)}
+        metadata = own_metadata(self.config, [item.name for item in fills])
         with written_aside(dst) as aside:
             _save_pickle(aside, {"model": state, "masklet": metadata})
         notes = []
@@ -225,7 +229,7 @@ class _Job:
             aside.mkdir()
             files = _write_shards(aside, encoded, shard_bytes)
             (aside / CONFIG_FILE).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-            side = {**native_metadata(self.config), "filled": _filled(fills), "format": "masklet-carried"}
+            side = {"format": "masklet-carried", **own_metadata(self.config, [item.name for item in fills])}
             write_safetensors(aside / SIDE_FILE, [items[name] for name in beside], side)
         notes = ["tokenizer and processor files are not part of the weights and were not written"]
         if video:
@@ -266,10 +270,6 @@ class _Job:
             beside=tuple(beside),
             notes=(*self.checkpoint.notes, *notes),
         )
-
-
-def _filled(fills: Sequence[Item]) -> str:
-    return json.dumps([item.name for item in fills])
 
 
 def _zeros(shape: tuple[int, ...], dtype: torch.dtype) -> Callable[[], Tensor]:

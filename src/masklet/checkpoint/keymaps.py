@@ -325,7 +325,15 @@ def _rows() -> Iterator[_Row]:
 
 
 _ROWS: Final = tuple(_rows())
-META: Final = KeyMap(Rule(row.ours, row.meta, row.meta_op) for row in _ROWS)
+META: Final = KeyMap(
+    rule
+    for row in _ROWS
+    for rule in (
+        [Rule((ours,), (meta,)) for ours, meta in zip(row.ours, row.meta, strict=True)]
+        if row.meta_op is SAME
+        else [Rule(row.ours, row.meta, row.meta_op)]
+    )
+)
 HUGGING_FACE: Final = KeyMap(
     # Hugging Face stores the position table without its class row, so there only the first of our two names is fed.
     Rule(row.ours[:1] if row.hf_op is LEADING_AXIS else row.ours, row.hf, row.hf_op)

@@ -44,9 +44,16 @@ def _split_qkv(ours: Tensors) -> list[Tensor]:
     return list(ours[0].chunk(3))
 
 
+def same_bits(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors agree in shape, dtype and every bit; a not-a-number equals itself here."""
+    if (a.shape, a.dtype) != (b.shape, b.dtype):
+        return False
+    return torch.equal(*(tensor.contiguous().reshape(-1).view(torch.uint8) for tensor in (a, b)))
+
+
 def _merge_twins(foreign: Tensors) -> list[Tensor]:
     first, second = foreign
-    if first.shape != second.shape or (not first.is_meta and not torch.equal(first, second)):
+    if first.shape != second.shape or (not first.is_meta and not same_bits(first, second)):
         raise CheckpointError("two entries that hold the same tensor twice differ: the file cannot be represented")
     return [first]
 

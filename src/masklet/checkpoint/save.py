@@ -100,13 +100,18 @@ def write_safetensors(path: Path, items: Iterable[Item], metadata: Mapping[str, 
             item.done()
 
 
-def native_metadata(config: ModelConfig) -> dict[str, str]:
-    """What stands beside the tensors in a native file."""
+def own_metadata(config: ModelConfig, filled: Sequence[str] = ()) -> dict[str, str]:
+    """What masklet writes beside the tensors of any format: the configuration, and which entries are mere zeros."""
     return {
-        "format": NATIVE_FORMAT,
-        "version": NATIVE_VERSION,
         "config": json.dumps(config.to_dict(), separators=(",", ":")),
+        "filled": json.dumps(list(filled), separators=(",", ":")),
     }
+
+
+def write_native(path: Path, items: Iterable[Item], config: ModelConfig) -> None:
+    """Writes a native file; its bytes depend on names, tensors and configuration only, not on where they came from."""
+    metadata = {"format": NATIVE_FORMAT, "version": NATIVE_VERSION, **own_metadata(config)}
+    write_safetensors(path, sorted(items, key=lambda item: item.name), metadata)
 
 
 def native_name(config: ModelConfig, name: str) -> str:
@@ -165,4 +170,4 @@ def save_native(
         carried = items_of(checkpoint, list(names.values()), dtype)
         items += [Item(stored, each.blank, each.read, each.done) for stored, each in zip(names, carried, strict=True)]
     with written_aside(Path(path)) as aside:
-        write_safetensors(aside, items, native_metadata(model.config))
+        write_native(aside, items, model.config)
