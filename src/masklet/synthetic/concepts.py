@@ -49,14 +49,13 @@ _DOUBTFUL: dict[str, frozenset[str]] = {
         "insect": "spider; scorpion",
         "jewelry": "crown; watch; coin",
         "kitchenware": "glass of whiskey; wine glass; cocktail glass; beer mug; cup of coffee; salt; fondue",
-        "leaf": "seedling; leafy green; palm tree; cactus; bouquet",
+        "leaf": "seedling; bok choy; palm tree; cactus; bouquet",
         "light": "traffic light; sun; fire; joystick; star; lightning bolt; crescent moon",
         "medical item": "microscope; test tube",
         "money": "gem stone",
         "musical instrument": "bell; microphone",
         "nut": "coconut",
-        "pastry": "bread; baguette; pretzel; doughnut; shortcake; cupcake; pancakes; waffle; cookie; moon cake",
-        "plant": "log; broccoli; leafy green; jack-o-lantern; pineapple; ear of corn; christmas tree",
+        "plant": "log; broccoli; bok choy; jack-o-lantern; pineapple; ear of corn; christmas tree",
         "planet": "crescent moon; sun",
         "reptile": "sauropod; t-rex; dragon; frog",
         "rodent": "chipmunk; beaver; hedgehog; rabbit",
@@ -64,7 +63,6 @@ _DOUBTFUL: dict[str, frozenset[str]] = {
         "sea animal": "swan; duck; penguin; otter; sushi; fried shrimp; frog; fish cake; crocodile; hippopotamus",
         "seafood": "fish; tropical fish; blowfish; octopus; fish cake; shark",
         "scientific instrument": "compass; magnet; flashlight; syringe",
-        "snack": "peanut; pretzel; cookie; french fries; doughnut; chocolate bar; candy; sandwich; rice cracker",
         "stationery": "scissors; paintbrush; open book; closed book; stack of books; label; envelope; artist palette",
         "sports equipment": "billiard ball; bowling pins; bow and arrow; kite; parachute; dartboard; trophy",
         "statue": "trophy; teddy bear",
@@ -123,9 +121,11 @@ class PhraseBook:
 
     def resolve(self, phrase: str) -> Concept | None:
         """The concept of a phrase such as "two red apples"; None when a word of it is not in the book."""
-        words = without_determiner(" ".join(phrase.lower().split()))
-        if words in self._forms:
-            return Concept(self._forms[words])
+        whole = " ".join(phrase.lower().split())
+        words = without_determiner(whole)
+        for noun in (whole, words):  # "four leaf clover" begins with a number, but is a name
+            if noun in self._forms:
+                return Concept(self._forms[noun])
         colour, _, noun = words.partition(" ")
         if colour in COLOURS and not noun:
             return Concept(None, colour)

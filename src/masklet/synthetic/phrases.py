@@ -25,15 +25,15 @@ KIND_WEIGHTS: dict[str, float] = {
     "synonym": 0.06,
     "category": 0.05,
     "plural": 0.07,
-    "colour": 0.16,
-    "exemplar": 0.07,
+    "colour": 0.14,
+    "exemplar": 0.06,
     "exemplar_negative": 0.06,
     "text_exemplar": 0.04,
-    "absent_random": 0.07,
-    "absent_sibling": 0.12,
-    "absent_colour": 0.26,
+    "absent_random": 0.09,
+    "absent_sibling": 0.17,
+    "absent_colour": 0.32,
     "absent_word": 0.05,
-    "exemplar_absent": 0.05,
+    "exemplar_absent": 0.06,
 }
 KINDS = tuple(KIND_WEIGHTS)
 EXEMPLAR_KINDS = ("exemplar", "exemplar_negative", "text_exemplar", "exemplar_absent")

@@ -247,7 +247,7 @@ def _read_cache(path: Path, expected: int) -> list[UInt8Array] | None:
     if not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             sizes, pixels = stored["sizes_hw"], stored["pixels"]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         return None  # a damaged cache is rendered again and overwritten
