@@ -29,7 +29,7 @@ _STRIKE = 109  # the only bitmap size in the font, pixels per em
 _CANVAS = 160  # pixels; the strike's glyphs are at most 136 wide
 _SPRITE_SIDE = 112  # longest side of a kept sprite, pixels
 _PADDING = 2  # transparent border, pixels: resampling at the edge then fades out instead of stopping
-_CACHE_VERSION = 1  # part of the cache file's name; raise it when rendering changes
+_CACHE_VERSION = 2  # part of the cache file's name; raise it when rendering changes
 
 # Dark, core and light shade (RGB) of each colour word. The light shades keep their hue (no white), so that a red
 # sprite's highlights do not read as pink.
@@ -151,7 +151,7 @@ def _dominant_word(pixels: UInt8Array, hue_shift: float) -> str | None:
     }
     # Brown is dark orange and pink is pale red: taken out of those words' shares.
     warm = (chroma > 0.2 * high) & ((hue >= 346) | (hue < 48))
-    brown = warm & (high < 0.74) & (hue >= 5) & (hue < 48)
+    brown = warm & (high < 0.8) & (hue >= 5) & (hue < 48)
     pink = warm & ~brown & (lightness > 0.72) & ((hue < 25) | (hue >= 346))
     share = {word: float(np.mean(inside[word] & coloured & ~brown & ~pink)) for word in inside}
     share["brown"] = float(np.mean(brown))
@@ -223,11 +223,22 @@ def _default_cache_folder() -> Path:
 
 
 def _rendered(font: ImageFont.FreeTypeFont, symbol: Symbol) -> UInt8Array:
-    canvas = Image.new("RGBA", (_CANVAS, _CANVAS))
-    ImageDraw.Draw(canvas).text((8, 8), symbol.text, font=font, embedded_color=True)
-    if canvas.getchannel("A").getbbox() is None:
+    """The glyph drawn on black and on white: what differs is what shines through.
+
+    Drawing on a transparent canvas would be simpler, but Pillow then darkens half-transparent edges (the colour is
+    multiplied by the alpha and the result is called straight): a dark outline around every sprite.
+    """
+    drawn = []
+    for shade in ("black", "white"):
+        canvas = Image.new("RGB", (_CANVAS, _CANVAS), shade)
+        ImageDraw.Draw(canvas).text((8, 8), symbol.text, font=font, embedded_color=True)
+        drawn.append(np.asarray(canvas))
+    on_black, on_white = drawn
+    alpha = 255 - (on_white.astype(np.int16) - on_black).max(axis=2).clip(0, 255).astype(np.uint8)
+    if not alpha.any():
         raise DataError(f"expected a glyph for {symbol.name!r} ({symbol.codepoints}) in the font, found none")
-    return _cropped(canvas)
+    premultiplied = np.dstack([np.minimum(on_black, alpha[..., None]), alpha])
+    return _cropped(Image.frombytes("RGBa", (_CANVAS, _CANVAS), premultiplied.tobytes()).convert("RGBA"))
 
 
 def _cropped(image: Image.Image) -> UInt8Array:
