@@ -151,7 +151,7 @@ def _dominant_word(pixels: UInt8Array, hue_shift: float) -> str | None:
     }
     # Brown is dark orange and pink is pale red: taken out of those words' shares.
     warm = (chroma > 0.2 * high) & ((hue >= 346) | (hue < 48))
-    brown = warm & (high < 0.8) & (hue >= 5) & (hue < 48)
+    brown = warm & (high < 0.8) & (((hue >= 5) & (hue < 48)) | (chroma < 0.55 * high))
     pink = warm & ~brown & (lightness > 0.72) & ((hue < 25) | (hue >= 346))
     share = {word: float(np.mean(inside[word] & coloured & ~brown & ~pink)) for word in inside}
     share["brown"] = float(np.mean(brown))
