@@ -14,6 +14,7 @@ import os
 import pickle
 import pickletools
 import platform
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -158,7 +159,9 @@ class PickleContainer:
 
 def _load_pickle(path: Path, *, mapped: bool) -> Any:
     try:
-        return torch.load(str(path), map_location="cpu", weights_only=True, mmap=mapped)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about pickle protocols: such files are refused below
+            return torch.load(str(path), map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         asked = sorted(set(_globals_in_pickle(path)))
         if asked:

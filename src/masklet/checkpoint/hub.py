@@ -7,7 +7,6 @@ installed and the caller allows it.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 from collections.abc import Iterator
@@ -102,23 +101,24 @@ def _complete(folder: Path) -> Path | None:
 
 
 def _download(name: str, *, allowed: bool) -> Path:
-    installed = importlib.util.find_spec("huggingface_hub") is not None
-    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
     if not allowed:
-        reason = "downloading was not allowed (download=False)"
-    elif not installed:
-        reason = "the package huggingface_hub is not installed"
-    elif offline:
-        reason = "HF_HUB_OFFLINE forbids downloading"
-    else:
+        raise _not_found(name, "downloading was not allowed (download=False)")
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        raise _not_found(name, "HF_HUB_OFFLINE forbids downloading")
+    try:
         from huggingface_hub import snapshot_download
+    except ImportError:
+        raise _not_found(name, "the package huggingface_hub is not installed") from None
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(_FILES)))
+    except Exception as error:  # any kind of network, account or disk trouble; the text says which
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise _not_found(name, f"the download failed ({reason})") from error
 
-        try:
-            return Path(snapshot_download(name, allow_patterns=list(_FILES)))
-        except Exception as error:  # any kind of network, account or disk trouble; the text says which
-            reason = f"the download failed ({(str(error).strip().splitlines() or [type(error).__name__])[0]})"
+
+def _not_found(name: str, reason: str) -> CheckpointError:
     variable = f"set {ENVIRONMENT_VARIABLE} to a path, " if name == PUBLIC_MODEL else ""
-    raise CheckpointError(
+    return CheckpointError(
         f"the weights of {name!r} were not found: {reason}. Do one of these: give the path of the file or folder, "
         f"{variable}put the repository into the Hugging Face cache ({cache_folder()}), or install huggingface_hub, "
         "accept the licence on the model's page and log in, so that they can be downloaded"

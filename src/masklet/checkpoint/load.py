@@ -70,6 +70,9 @@ def load_detector(
 ) -> Detector:
     """The detector of a checkpoint file or folder, in evaluation mode.
 
+    On the CPU parameters in the file's own number format stay mapped to the file: replace such a file by renaming
+    another over it (as everything here does), never by writing into it, while a model is in use.
+
     Args:
         path: any format of `formats.py`.
         device: where the parameters shall lie; on the CPU they stay mapped to the file.
