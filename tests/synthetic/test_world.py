@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 
 from masklet.synthetic.backgrounds import HELD_OUT_FAMILIES
@@ -10,6 +12,7 @@ from masklet.synthetic.world import (
     SPLITS,
     TRAIN,
     evaluation_scene,
+    make_scene,
     phrase_book,
     training_scene,
 )
@@ -36,6 +39,12 @@ def test_a_seed_fixes_scene_and_questions_and_the_halves_differ(sheet: SpriteShe
     assert np.array_equal(first.image, again.image) and questions == same
     assert len(questions) == EVALUATION_QUESTIONS
     assert not np.array_equal(first.image, train.image)
+
+
+def test_the_same_number_gives_another_scene_in_another_seed_space(sheet: SpriteSheet) -> None:
+    elsewhere = replace(TRAIN, seed_space=EVALUATION.seed_space)
+    here, there = (make_scene(split, 3, (64, 90), questions=1, sheet=sheet)[0] for split in (TRAIN, elsewhere))
+    assert not np.array_equal(here.image, there.image)
 
 
 def test_dense_training_scenes_are_dense_and_other_scenes_than_the_ordinary_ones(sheet: SpriteSheet) -> None:

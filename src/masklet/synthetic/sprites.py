@@ -154,6 +154,8 @@ def _dominant_word(pixels: UInt8Array, hue_shift: float) -> str | None:
     brown = warm & (high < 0.8) & (((hue >= 5) & (hue < 48)) | (chroma < 0.55 * high))
     pink = warm & ~brown & (lightness > 0.72) & ((hue < 25) | (hue >= 346))
     share = {word: float(np.mean(inside[word] & coloured & ~brown & ~pink)) for word in inside}
+    # Muted reds (baked clay, roast meat) are called neither red nor brown.
+    share["red"] = float(np.mean(inside["red"] & (chroma > 0.62 * high) & ~brown & ~pink))
     share["brown"] = float(np.mean(brown))
     share["pink"] += float(np.mean(pink))
     share["gray"] = float(np.mean((chroma < 0.18 * high) & (high > 0.42) & (high < 0.82)))
