@@ -178,7 +178,7 @@ def _choice(rng: np.random.Generator, weights: tuple[float, ...]) -> int:
 def _colour_of(rng: np.random.Generator, symbol: Symbol, settings: SceneSettings) -> str:
     """A colour to paint the symbol in; evaluation often takes one that training never shows."""
     held_out = [colour for colour in COLOURS if is_held_out_colour(symbol.name, colour)]
-    if settings.held_out_colours and held_out and rng.random() < 0.25:
+    if settings.held_out_colours and held_out and rng.random() < 0.5:
         return held_out[int(rng.integers(len(held_out)))]
     known = [colour for colour in COLOURS if colour not in held_out]
     return known[int(rng.integers(len(known)))]
