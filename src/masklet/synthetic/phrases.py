@@ -37,7 +37,7 @@ KIND_WEIGHTS: dict[str, float] = {
 }
 KINDS = tuple(KIND_WEIGHTS)
 EXEMPLAR_KINDS = ("exemplar", "exemplar_negative", "text_exemplar", "exemplar_absent")
-_TRIES_PER_QUESTION = 12
+_TRIES_PER_QUESTION = 40
 
 
 @dataclass(frozen=True, kw_only=True)
