@@ -16,10 +16,17 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from masklet.checkpoint.convert import convert
+from masklet.checkpoint.save import save_native
+from masklet.model.build import build_model
+from masklet.synthetic import sprites
+from masklet.synthetic.sprites import sheet_from_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -98,19 +105,22 @@ def test_python_blocks_are_clean(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with what the pages speak of; the process stands in it while the test runs."""
-    from masklet import build_model
-    from masklet.checkpoint.convert import write_checkpoint
-
-    pictures = sorted(ROOT.glob("examples/images/*.jpg"))
-    shutil.copy(pictures[0], tmp_path / "photo.jpg")
-    shutil.copy(pictures[1], tmp_path / "dog.jpg")
     shutil.copytree(ROOT / "examples/images", tmp_path / "photos")
-    write_checkpoint(build_model("test", seed=0), tmp_path / "sam3.pt")
-    monkeypatch.chdir(tmp_path)
+    shutil.copy(tmp_path / "photos/sandals.jpg", tmp_path / "photo.jpg")
+    shutil.copy(tmp_path / "photos/ambulances.jpg", tmp_path / "dog.jpg")
+    save_native(build_model("test", seed=0), tmp_path / "tiny.safetensors")
+    convert(tmp_path / "tiny.safetensors", tmp_path / "sam3.pt", "meta")
+    # The symbols of the tests instead of the font, which need not be there.
+    sheet = sheet_from_folder(ROOT / "tests/data/sprites")
+    monkeypatch.setattr(sprites, "sheet_from_font", lambda: sheet)
+    sprites.default_sheet.cache_clear()
+    monkeypatch.setenv("MASKLET_SAM3_CHECKPOINT", str(tmp_path / "sam3.pt"))
     monkeypatch.setenv("COLUMNS", "120")
-    return tmp_path
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    sprites.default_sheet.cache_clear()
 
 
 def run_command(arguments: list[str]) -> str:
