@@ -172,13 +172,14 @@ def test_tracker_alone_is_named(tmp_path):
         load_detector(tmp_path / "tracker.pt", config=SMALL)
 
 
-def test_prefix_lost_in_fine_tuning_is_accepted_only_for_all_names(sam3_pt):
+def test_prefix_lost_in_fine_tuning_is_accepted_only_for_all_names(sam3_pt, caplog):
     def strip(state):
         return {name.removeprefix("detector."): t for name, t in state.items() if name.startswith("detector.")}
 
     expected = {name: t.clone() for name, t in load_detector(sam3_pt(), config=SMALL).state_dict().items()}
     found = load_detector(sam3_pt(wrap=lambda state: {"model": strip(state)}), config=SMALL).state_dict()
     assert_same_bits(dict(found), expected)
+    assert "lacks the prefix 'detector.'" in caplog.text
     with pytest.raises(CheckpointError, match=r"1 unknown \(detector\.my_head\.weight\)"):
         load_detector(sam3_pt(wrap=lambda state: strip(state) | {"my_head.weight": torch.zeros(1)}), config=SMALL)
 

@@ -1,5 +1,7 @@
 """Weights stay mapped to the file, what was copied is given back, and tables follow the formula."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +10,10 @@ import torch
 
 from masklet.checkpoint import convert, save_native
 from masklet.checkpoint.formats import open_checkpoint
-from masklet.checkpoint.load import assign
+from masklet.checkpoint.load import assign, build_blank
 from masklet.checkpoint.rotary import rotary_table
 from masklet.config import SAM3
-from masklet.model.build import build_detector, build_model
+from masklet.model.build import build_model
 
 HF_FILE = "huggingface/model.safetensors"
 CPU = torch.device("cpu")
@@ -39,8 +41,7 @@ def _resident(path):
 
 def _load(path, dtype):
     checkpoint = open_checkpoint(path)
-    with torch.device("meta"):
-        model = build_detector(checkpoint.config)
+    model = build_blank(checkpoint.config)
     assign(checkpoint, model, CPU, dtype)
     return checkpoint, model
 
@@ -89,3 +90,14 @@ def test_rotary_tables_of_the_public_model(block, side, scale):
     angles = np.concatenate([np.outer(x * scale, frequencies), np.outer(y * scale, frequencies)], 1)
     # float32 angles up to 24 are rounded at 1e-6
     np.testing.assert_allclose(table.numpy(), np.exp(1j * angles), atol=4e-6, rtol=0)
+
+
+def test_loading_does_not_import_the_compiler(files):
+    """It takes most of a second, and tensors without memory import it unasked."""
+    script = (
+        "import sys, masklet.checkpoint as c\n"
+        f"for kind in ('native', 'meta', 'huggingface'): c.load_detector({str(files)!r} + '/' + kind)\n"
+        "print([name for name in ('sympy', 'torch._dynamo') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"

@@ -145,7 +145,8 @@ class PickleContainer:
 
     def blank(self, name: str) -> Tensor:
         """A tensor without memory that has the shape and dtype of `name`."""
-        return torch.empty_like(self._state[name], device="meta")
+        tensor = self._state[name]
+        return torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
 
     def read(self, name: str) -> Tensor:
         """The tensor; a view of the mapped file unless the file is of PyTorch's old kind."""

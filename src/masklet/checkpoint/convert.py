@@ -38,7 +38,7 @@ from masklet.checkpoint.keymaps import (
     Layout,
     name_list,
 )
-from masklet.checkpoint.load import check_fit
+from masklet.checkpoint.load import build_blank, check_fit
 from masklet.checkpoint.rotary import rotary_table, table_block, table_name
 from masklet.checkpoint.rules import Link, same_bits
 from masklet.checkpoint.save import (
@@ -52,7 +52,6 @@ from masklet.checkpoint.save import (
 )
 from masklet.config import ModelConfig
 from masklet.errors import CheckpointError, InputError
-from masklet.model.build import build_detector
 from masklet.runtime import resolve_dtype
 
 PROJECTION_WIDTH: Final = 512  # of the dead text projection in the public model
@@ -120,9 +119,7 @@ def convert(
     number_format = None if dtype is None else resolve_dtype(dtype)
     checkpoint = open_checkpoint(src)
     sizes = config_of(checkpoint, config)
-    with torch.device("meta"):
-        model = build_detector(sizes)
-    check_fit(checkpoint, sizes, model)
+    check_fit(checkpoint, sizes, build_blank(sizes))
     tables = [name for name in checkpoint.blanks if _is_computed(checkpoint, sizes, name)]
     names = [name for name in checkpoint.blanks if name not in set(tables)]
     job = _Job(checkpoint, sizes, number_format, items_of(checkpoint, names, number_format), tuple(tables))

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import torch
 from torch import Tensor
 
 from masklet.checkpoint.containers import Container, PickleContainer, SafetensorsContainer, open_container
@@ -67,7 +68,12 @@ _MARKS: Final[tuple[tuple[str, Format, Layout], ...]] = (
 )
 
 
-@dataclass(frozen=True)
+def cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """Floating-point tensors in `dtype`, others (and all when it is None) as they are."""
+    return tensor.to(dtype) if dtype is not None and tensor.dtype.is_floating_point else tensor
+
+
+@dataclass(frozen=True, eq=False)
 class _Source:
     """A link and the container that its foreign names are in."""
 
@@ -101,15 +107,20 @@ class Checkpoint:
     notes: tuple[str, ...]
     _sources: Mapping[str, _Source] = field(repr=False)
 
-    _last: tuple[_Source, list[Tensor]] | None = field(default=None, init=False, repr=False)
+    _last: tuple[_Source, torch.dtype | None, list[Tensor]] | None = field(default=None, init=False, repr=False)
 
-    def read(self, name: str) -> Tensor:
-        """The tensor with our name `name`; a view of mapped memory where the format allows."""
+    def read(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
+        """The tensor with our name `name`; a view of mapped memory where format and number format allow.
+
+        Args:
+            name: one of `blanks`.
+            dtype: number format to cast floating-point numbers to; None keeps the file's.
+        """
         source = self._sources[name]
-        if self._last is None or self._last[0] is not source:  # the tensors of a link are asked for in a row
-            stored = [source.container.read(part) for part in source.stored]
-            self._last = source, source.link.operation.decode(stored)
-        return self._last[1][source.link.ours.index(name)]
+        if self._last is None or self._last[:2] != (source, dtype):  # the tensors of a link are asked for in a row
+            stored = [cast(source.container.read(part), dtype) for part in source.stored]
+            self._last = source, dtype, source.link.operation.decode(stored)
+        return self._last[2][source.link.ours.index(name)]
 
     def copies(self, name: str) -> bool:
         """Whether `read` makes new memory."""

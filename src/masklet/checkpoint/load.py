@@ -6,10 +6,13 @@ cast is copied, and the pages that this touched are given back. Peak memory stay
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from masklet.checkpoint.formats import Checkpoint, config_of, open_checkpoint
 from masklet.checkpoint.hub import DEFAULT_MODEL, find_weights
@@ -21,6 +24,7 @@ from masklet.model.build import build_detector
 from masklet.model.detector import Detector
 from masklet.runtime import resolve_device, resolve_dtype
 
+_log = logging.getLogger(__name__)
 _TABLE_TOLERANCE = (
     1e-5  # other ways to compute the tables differ by 1.2e-7, other sizes or frequencies by 1e-2 and more
 )
@@ -86,9 +90,10 @@ def load_detector(
         ConfigError: `config` or `image_size` does not fit.
     """
     checkpoint = open_checkpoint(path)
+    for note in checkpoint.notes:
+        _log.warning("%s: %s", checkpoint.path, note)
     sizes = config_of(checkpoint, config)
-    with torch.device("meta"):
-        model = build_detector(sizes if image_size is None else sizes.with_image_size(image_size))
+    model = build_blank(sizes if image_size is None else sizes.with_image_size(image_size))
     check_fit(checkpoint, sizes, model)
     check_tables(checkpoint, sizes)
     assign(checkpoint, model, resolve_device(device), None if dtype is None else resolve_dtype(dtype))
@@ -178,8 +183,29 @@ def assign(checkpoint: Checkpoint, model: nn.Module, device: torch.device, dtype
 
 
 def _tensor(checkpoint: Checkpoint, name: str, device: torch.device, dtype: torch.dtype | None) -> Tensor:
-    stored = checkpoint.read(name)
-    tensor = stored.to(device=device, dtype=dtype).contiguous()
-    if checkpoint.copies(name) or tensor.data_ptr() != stored.data_ptr():
+    tensor = checkpoint.read(name, dtype).to(device=device).contiguous()
+    if checkpoint.copies(name) or tensor.device.type != "cpu" or tensor.dtype != checkpoint.blanks[name].dtype:
         checkpoint.release(name)
     return tensor
+
+
+class _WithoutInitialisation(TorchFunctionMode):
+    """Modules built within keep unset parameters.
+
+    They have no memory, so nothing is lost; drawing normal numbers for them would import PyTorch's compiler, which
+    takes longer than all the rest of loading.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        named = kwargs or {}
+        if getattr(func, "__name__", "") in ("normal_", "uniform_"):  # methods, and functions of torch.nn.init
+            return args[0] if args else named["tensor"]
+        return func(*args, **named)
+
+
+def build_blank(config: ModelConfig) -> Detector:
+    """The modules of `config` without memory, to be filled by `assign`."""
+    with torch.device("meta"), _WithoutInitialisation():
+        return build_detector(config)

@@ -58,6 +58,20 @@ def _merge_twins(foreign: Tensors) -> list[Tensor]:
     return [first]
 
 
+def _join_rows(parts: Tensors) -> Tensor:
+    """Tensors below each other along the first axis; shapes alone when they have no memory.
+
+    `torch.cat` would do, but for tensors without memory it imports PyTorch's compiler, which takes most of a second.
+    """
+    first = parts[0]
+    if any(part.shape[1:] != first.shape[1:] or part.ndim == 0 for part in parts):
+        raise CheckpointError("tensors to be joined must agree in all axes but the first")
+    joined = first.new_empty((sum(len(part) for part in parts), *first.shape[1:]))
+    for target, part in zip(joined.split([len(part) for part in parts]), parts, strict=True):
+        target.copy_(part)
+    return joined
+
+
 def _transpose(tensors: Tensors) -> list[Tensor]:
     return [tensors[0].t()]
 
@@ -69,15 +83,15 @@ def _identity(tensors: Tensors) -> list[Tensor]:
 SAME = Operation("same", _identity, _identity)
 TABLE = Operation("computed table", _identity, _identity)  # recomputed from the configuration where a format wants it
 TRANSPOSE = Operation("transpose", _transpose, _transpose)
-QKV = Operation("q, k, v fused", lambda foreign: [torch.cat(tuple(foreign))], _split_qkv, copies=True)
+QKV = Operation("q, k, v fused", lambda foreign: [_join_rows(foreign)], _split_qkv, copies=True)
 LEADING_AXIS = Operation("leading axis", lambda f: [f[0].squeeze(0)], lambda o: [o[0].unsqueeze(0)])
 CLASS_ROW = Operation(  # (1, 1 + N, C) <-> (N, C) and the row in front
     "class row cut off",
     lambda f: [f[0][0, 1:], f[0][0, :1]],
-    lambda o: [torch.cat((o[1], o[0])).unsqueeze(0)],
+    lambda o: [_join_rows((o[1], o[0])).unsqueeze(0)],
 )
 ROWS = Operation(  # (N, C) <-> N times (1, C)
-    "rows apart", lambda f: list(f[0].split(1)), lambda o: [torch.cat(tuple(o))]
+    "rows apart", lambda f: list(f[0].split(1)), lambda o: [_join_rows(o)]
 )
 TWINS = Operation("two equal copies", _merge_twins, lambda o: [o[0], o[0]])
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from masklet.checkpoint.containers import SAFETENSORS_DTYPES
-from masklet.checkpoint.formats import NATIVE_FORMAT, NATIVE_VERSION, Checkpoint, open_checkpoint
+from masklet.checkpoint.formats import NATIVE_FORMAT, NATIVE_VERSION, Checkpoint, cast, open_checkpoint
 from masklet.checkpoint.keymaps import CARRIED, META, owns
 from masklet.config import ModelConfig
 from masklet.errors import CheckpointError, OutputError
@@ -40,11 +40,6 @@ class Item:
     blank: Tensor
     read: Callable[[], Tensor]
     done: Callable[[], None] = lambda: None
-
-
-def cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
-    """Floating-point tensors in `dtype`, others (and all when it is None) as they are."""
-    return tensor.to(dtype) if dtype is not None and tensor.dtype.is_floating_point else tensor
 
 
 @contextmanager
@@ -128,7 +123,7 @@ def items_of(checkpoint: Checkpoint, names: Sequence[str], dtype: torch.dtype | 
         return Item(
             name=name,
             blank=cast(checkpoint.blanks[name], dtype),
-            read=lambda: cast(checkpoint.read(name), dtype),
+            read=lambda: checkpoint.read(name, dtype),
             done=lambda: checkpoint.release(name),
         )
 
