@@ -1,0 +1,1 @@
+"""Pictures and prompts in, results in original pixels out."""
