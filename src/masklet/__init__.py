@@ -1,1 +1,46 @@
-"""Finds, cuts out and follows everything you can name, show or click."""
+"""Finds, cuts out and follows everything you can name, show or click.
+
+The public names are listed in `__all__`. They are found when they are first used, so that `import masklet` is quick
+and loads no other package.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from masklet import errors
+    from masklet.checkpoint import load_model
+    from masklet.model.build import build_model
+    from masklet.types import ImageFeatures
+
+__all__ = [
+    "ImageFeatures",
+    "__version__",
+    "build_model",
+    "errors",
+    "load_model",
+]
+
+_HOMES = {
+    "ImageFeatures": "masklet.types",
+    "build_model": "masklet.model.build",
+    "load_model": "masklet.checkpoint",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name == "errors":
+        return importlib.import_module("masklet.errors")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'masklet' has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value  # found once
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
