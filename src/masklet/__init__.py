@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from masklet import errors
     from masklet.checkpoint import load_model
     from masklet.model.build import build_model
-    from masklet.types import ImageFeatures
+    from masklet.types import Exemplar, ImageFeatures
 
 __all__ = [
+    "Exemplar",
     "ImageFeatures",
     "__version__",
     "build_model",
@@ -26,6 +27,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Exemplar": "masklet.types",
     "ImageFeatures": "masklet.types",
     "build_model": "masklet.model.build",
     "load_model": "masklet.checkpoint",

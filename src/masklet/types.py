@@ -6,11 +6,16 @@ C channels, h w feature grid, H W image. Batch first everywhere. Masks named `va
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Self
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
+
+from masklet.errors import PromptError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,3 +188,114 @@ class Targets:
     masks: Tensor | None = None
     masks_valid: Tensor | None = None
     exhaustive: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detections:
+    """What is kept of one prompt's queries, best score first; masks still at the resolution of the mask head.
+
+    Attributes:
+        query_idx: (N,) int64 which decoder queries these are.
+        scores: (N,) float32 0..1, class times presence, descending.
+        boxes_cxcywh_norm: (N, 4) fractions of the image, may reach beyond it.
+        mask_logits: (N, h, w) of the whole image, stretched to this size; positive inside the object.
+    """
+
+    query_idx: Tensor
+    scores: Tensor
+    boxes_cxcywh_norm: Tensor
+    mask_logits: Tensor
+
+    def __len__(self) -> int:
+        return self.query_idx.shape[0]
+
+    def select(self, detection_idx: Tensor) -> Self:
+        """Those at `detection_idx`: (K,) int64, or (N,) bool."""
+        return replace(
+            self,
+            query_idx=self.query_idx[detection_idx],
+            scores=self.scores[detection_idx],
+            boxes_cxcywh_norm=self.boxes_cxcywh_norm[detection_idx],
+            mask_logits=self.mask_logits[detection_idx],
+        )
+
+
+@dataclass(frozen=True)
+class Exemplar:
+    """An example of what to find (positive) or not to find (negative), in pixels of the original image.
+
+    `Exemplar((x0, y0, x1, y1))` is a box, `Exemplar.point((x, y))` a point, `Exemplar.mask(array)` a mask. Pixel 0
+    covers 0..1, so the whole image is (0, 0, width, height). Whether it lies inside an image shows when it is used:
+    boxes are clipped there, with a warning.
+
+    Attributes:
+        box_xyxy: left, top, right, bottom; None for a point.
+        positive: True (or 1) for an example, False (or 0) for a counter-example.
+        point_xy: None for a box.
+        mask_size_hw: size of the mask whose tight box this is, which must be that of the image; None otherwise.
+
+    Raises:
+        PromptError: a coordinate that is no finite number, a box that is reversed or has no area, another label.
+    """
+
+    box_xyxy: tuple[float, float, float, float] | None
+    positive: bool = True
+    point_xy: tuple[float, float] | None = field(default=None, kw_only=True)
+    mask_size_hw: tuple[int, int] | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.positive not in (True, False):
+            raise PromptError(f"an exemplar's label must be 1 (positive) or 0 (negative), got {self.positive!r}")
+        object.__setattr__(self, "positive", bool(self.positive))
+        if (self.box_xyxy is None) == (self.point_xy is None):
+            raise PromptError(
+                "an exemplar is either a box or a point: use Exemplar((x0, y0, x1, y1)) or .point((x, y))"
+            )
+        if self.point_xy is not None:
+            object.__setattr__(self, "point_xy", _finite(self.point_xy, ("x", "y"), "point"))
+            return
+        box = _finite(self.box_xyxy, ("x0", "y0", "x1", "y1"), "box")
+        if box[2] < box[0] or box[3] < box[1]:
+            raise PromptError(f"an exemplar box must be x0, y0, x1, y1 with x0 < x1 and y0 < y1, got reversed {box}")
+        if box[2] == box[0] or box[3] == box[1]:
+            raise PromptError(f"an exemplar box must have an area, got {box}; use Exemplar.point for a single place")
+        object.__setattr__(self, "box_xyxy", box)
+
+    @classmethod
+    def point(cls, point_xy: tuple[float, float], positive: bool = True) -> Self:
+        """A place on an example."""
+        return cls(None, positive, point_xy=point_xy)
+
+    @classmethod
+    def mask(cls, mask: ArrayLike, positive: bool = True) -> Self:
+        """The mask of an example, which acts through its tight box: the published weights have no mask encoder.
+
+        Args:
+            mask: (H, W) of the image's size, true or above 0 on the object.
+            positive: False for a counter-example.
+
+        Raises:
+            PromptError: not two axes, or no pixel set.
+        """
+        pixels = np.asarray(mask)
+        if pixels.ndim != 2:
+            raise PromptError(f"an exemplar mask must be (H, W) of the image's size, got shape {pixels.shape}")
+        inside = pixels > 0
+        rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
+        if not len(rows):
+            raise PromptError(f"an exemplar mask must have a pixel set, got an empty one of shape {pixels.shape}")
+        box = (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
+        return cls(box, positive, mask_size_hw=(pixels.shape[0], pixels.shape[1]))
+
+
+def _finite(values: Any, names: tuple[str, ...], kind: str) -> tuple[float, ...]:
+    order = ", ".join(names)
+    try:
+        numbers = tuple(float(value) for value in values)
+    except (TypeError, ValueError) as error:
+        raise PromptError(
+            f"an exemplar {kind} must be {len(names)} numbers {order} in pixels, got {values!r}"
+        ) from error
+    if len(numbers) != len(names) or not all(math.isfinite(number) for number in numbers):
+        raise PromptError(f"an exemplar {kind} must be {len(names)} finite numbers {order} in pixels, got {values!r}")
+    return numbers
