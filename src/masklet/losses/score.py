@@ -75,7 +75,7 @@ def query_qualities(
         (P, Q) quality in 0..1, 0 where unmatched, without gradient; and (P, Q) bool matched.
     """
     with torch.no_grad():
-        boxes = cxcywh_to_xyxy(boxes_cxcywh_norm[match.prompt_idx, match.query_idx])
+        boxes = cxcywh_to_xyxy(at_least_float32(boxes_cxcywh_norm[match.prompt_idx, match.query_idx]))
         iou = iou_xyxy(boxes, cxcywh_to_xyxy(targets.boxes_cxcywh_norm[match.target_idx])).to(class_logits.dtype)
         flat_idx = match.prompt_idx * class_logits.shape[1] + match.query_idx
         best = class_logits.new_zeros(class_logits.numel())
@@ -128,7 +128,6 @@ def classification_loss(
         rows = rows * (visible_prompts(targets) if visible is None else visible)[:, None]
 
     if settings.weak_loss:
-        kept = matched
-        kept = kept | (True if targets.exhaustive is None else targets.exhaustive[:, None])
+        kept = torch.ones_like(matched) if targets.exhaustive is None else matched | targets.exhaustive[:, None]
         return (rows * kept).sum() / (kept.sum() + 1e-6)
     return rows.sum() / max(1, prompts * max(queries, settings.pad_n_queries))

@@ -2,6 +2,9 @@
 
 Every layer is matched and scored on its own; one-to-many queries count `LossWeights.one_to_many` times; masks and the
 semantic map come once, from the last layer. All layers are matched together, with one copy to the processor.
+
+Measured without masks on one core (forward + backward): 32 prompts x 40 queries x 4 objects, 3 layers and as many
+one-to-many ones: 7 ms, 1.7 ms of it one-to-one matching; 1 prompt x 200 x 100, 6 + 6 layers: 21 ms, matching 14 ms.
 """
 
 from __future__ import annotations
@@ -169,7 +172,8 @@ def detection_loss(
             terms[name + suffix] = term
     terms |= _semantic_terms(outputs, counts, context)
 
-    total = torch.stack([_weight(name, weights) * term for name, term in terms.items()]).sum()
+    total = outputs.one_to_one[-1].class_logits[:0].sum().float()  # a zero of the graph: there may be no terms at all
+    total = torch.stack([total, *(_weight(name, weights) * term for name, term in terms.items())]).sum()
     if settings.scale_by_prompts:
         total = total * math.sqrt(len(counts))
     return DetectionLoss(total, {name: term.detach() for name, term in terms.items()})
