@@ -155,9 +155,9 @@ def semantic_losses(
         nothing = semantic_logits[:0].sum()  # a zero that still belongs to the graph
         return nothing, nothing
 
-    targets = at_least_float32(torch.stack(unions)).flatten(1)
     logits = at_least_float32(semantic_logits[chosen, 0])
     logits = _resize(logits, tuple(target_masks.shape[-2:])).flatten(1)
+    targets = torch.stack(unions).to(logits.dtype).flatten(1)
     weight = (targets > 0).any(-1).to(logits)  # (N,) 1 where there is something to see
     number = weight.sum() + 1e-6
     focal = focal_loss(logits, targets, alpha=settings.semantic_alpha, gamma=settings.semantic_gamma).mean(-1)
@@ -177,7 +177,7 @@ def _dense_sums(
     size_hw = tuple(target_masks.shape[-2:])
 
     def compare(chunk: Tensor, chunk_target_idx: Tensor) -> tuple[Tensor, Tensor]:
-        targets = at_least_float32(target_masks[chunk_target_idx]).flatten(1)
+        targets = target_masks[chunk_target_idx].to(chunk.dtype).flatten(1)
         return _pair_sums(_resize(chunk, size_hw).flatten(1), targets, settings)
 
     pairs_at_once = max(1, settings.pixels_at_once // max(1, size_hw[0] * size_hw[1]))
@@ -215,24 +215,25 @@ def _choose_points(logits: Tensor, number: int, settings: MaskSettings, generato
 
 
 def _sample_logits(logits: Tensor, points: Tensor) -> Tensor:
-    """(N, K) bilinear values of (N, h, w) maps at (N, K, 2) x, y in 0..1; zero beyond the edge."""
+    """(N, K) bilinear values of (N, h, w) maps at (N, K, 2) x, y in 0..1.
+
+    The half pixel outside the outermost centres repeats them: with zeros there, the rim would look unsure.
+    """
     if logits.shape[0] == 0:
         return logits.sum() + points[..., 0]
     grid = (2 * points - 1)[:, :, None]  # (N, K, 1, 2)
-    return F.grid_sample(logits[:, None], grid, mode="bilinear", padding_mode="zeros", align_corners=False)[:, 0, :, 0]
+    return F.grid_sample(logits[:, None], grid, mode="bilinear", padding_mode="border", align_corners=False)[:, 0, :, 0]
 
 
 def _sample_masks(masks: Tensor, mask_idx: Tensor, points: Tensor) -> Tensor:
     """(N, K) the same of masks[mask_idx]; four gathers, because a float copy of N large masks is what costs."""
     height, width = masks.shape[-2:]
-    x = points[..., 0] * width - 0.5
-    y = points[..., 1] * height - 0.5
+    x = (points[..., 0] * width - 0.5).clamp(0, width - 1)
+    y = (points[..., 1] * height - 0.5).clamp(0, height - 1)
     left, top = x.floor(), y.floor()
     total = torch.zeros_like(x)
     for column, row in ((left, top), (left + 1, top), (left, top + 1), (left + 1, top + 1)):
-        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-        weight = (1 - (x - column).abs()) * (1 - (y - row).abs()) * inside
-        column_idx = column.clamp(0, width - 1).long()
-        row_idx = row.clamp(0, height - 1).long()
+        weight = (1 - (x - column).abs()) * (1 - (y - row).abs())  # 0 for a neighbour beyond the edge
+        column_idx, row_idx = column.clamp(max=width - 1).long(), row.clamp(max=height - 1).long()
         total += weight * masks[mask_idx[:, None], row_idx, column_idx]
     return total
