@@ -1,0 +1,118 @@
+"""Seconds and memory from mask logits to run-length codes: `python benchmarks/postprocess.py`.
+
+Masks of 288 x 288 logits (those of the `sam3` preset) to codes at 1080p, 4K and 24 megapixels, for 1, 20 and 200
+masks of two kinds: `objects` (ellipses with uneven edges, a tenth of the picture in the mean) and `clutter` (smooth
+noise over the whole picture: half of it inside, hundreds of parts; far worse than anything seen). `full` is the plain
+way: each mask stretched by PyTorch, compared with 0, and encoded by pycocotools. Each case runs in a process of its own
+with one thread; `peak_mb` is what that process needed above its imports and the logits, the codes included. Medians;
+one JSON line per case.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from masklet.inference.postprocess import masks_to_rles
+from masklet.ops.masks import Rle, encode_rle, rle_iou
+
+SIDE = 288
+SIZES_HW = {"1080p": (1080, 1920), "4K": (2160, 3840), "24MP": (4000, 6000)}
+COUNTS = (1, 20, 200)
+# The plain way takes 40 s for 200 masks of 24 megapixels: it is timed for the others only.
+CASES = [
+    (way, kind, size, count)
+    for way in ("masklet", "full")
+    for kind in ("objects", "clutter")
+    for size in SIZES_HW
+    for count in COUNTS
+    if way == "masklet" or (kind == "objects" and count < 200)
+]
+
+
+def make_logits(kind: str, count: int) -> torch.Tensor:
+    """(count, 288, 288) float32."""
+    generator = torch.Generator().manual_seed(0)
+    noise = F.interpolate(
+        torch.randn(count, 1, 24, 24, generator=generator), (SIDE, SIDE), mode="bicubic", align_corners=False
+    )[:, 0]
+    if kind == "clutter":
+        return noise * 8
+    random = torch.rand(4, count, 1, 1, generator=generator)
+    axis = torch.linspace(0, 1, SIDE)
+    radius_x, radius_y = 0.05 + 0.25 * random[2], 0.05 + 0.25 * random[3]
+    distance = ((axis[None, None] - random[0]) / radius_x) ** 2 + ((axis[None, :, None] - random[1]) / radius_y) ** 2
+    return 8 * (1 - distance) + noise
+
+
+def plain_way(logits: torch.Tensor, size_hw: tuple[int, int]) -> list[Rle]:
+    """Every mask at full size, one at a time."""
+    rles = []
+    for one in logits:
+        stretched = F.interpolate(one[None, None], size_hw, mode="bilinear", align_corners=False)[0, 0]
+        rles.append(encode_rle((stretched > 0).numpy()))
+    return rles
+
+
+def memory(field: str) -> int:
+    """Bytes of a field of this process's status, such as VmHWM (highest) or VmRSS (now)."""
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError(f"no {field} in /proc/self/status: this benchmark needs Linux")
+
+
+def run_once(way: str, kind: str, size: str, count: int) -> None:
+    """One case in this process; prints what it took as JSON."""
+    torch.set_num_threads(1)
+    size_hw = SIZES_HW[size]
+    function = masks_to_rles if way == "masklet" else plain_way
+    function(make_logits(kind, 1), (300, 400))  # warm-up
+    logits = make_logits(kind, count)
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the highest memory so far
+    base = memory("VmRSS")
+    start = time.perf_counter()
+    rles = function(logits, size_hw)
+    seconds = time.perf_counter() - start
+    peak = (memory("VmHWM") - base) / 1e6
+    same = rle_iou(rles[:1], plain_way(logits[:1], size_hw))[0, 0]
+    result_mb = sum(len(rle["counts"]) for rle in rles) / 1e6
+    print(json.dumps({"seconds": seconds, "peak_mb": peak, "result_mb": result_mb, "iou_with_full": same}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--once", nargs=4, metavar=("WAY", "KIND", "SIZE", "COUNT"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.once:
+        way, kind, size, count = arguments.once
+        run_once(way, kind, size, int(count))
+        return
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for case in CASES:
+        command = [sys.executable, __file__, "--once", *map(str, case)]
+        runs = [
+            json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout)
+            for _ in range(arguments.repeats)
+        ]
+        medians = {key: float(np.round(statistics.median(run[key] for run in runs), 5)) for key in runs[0]}
+        line = {"benchmark": "postprocess", **dict(zip(("way", "kind", "size", "masks"), case, strict=True)), **medians}
+        line |= {"repeats": arguments.repeats, "commit": commit, "torch": torch.__version__, "threads": 1}
+        print(json.dumps({**line, "machine": platform.machine(), "python": platform.python_version()}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
