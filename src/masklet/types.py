@@ -135,8 +135,8 @@ class RawDetections:
     memory: Tensor
 
     def scores(self) -> Tensor:
-        """(P, Q) in 0..1: class probability times presence probability (spec/image-model.md 10.2)."""
-        return self.class_logits.sigmoid() * self.presence_logits.sigmoid()[:, None]
+        """(P, Q) float32 in 0..1: class probability times presence probability (spec/image-model.md 10.2)."""
+        return self.class_logits.float().sigmoid() * self.presence_logits.float().sigmoid()[:, None]
 
 
 @dataclass(frozen=True, kw_only=True)
