@@ -164,11 +164,13 @@ class TrainingOutputs:
         one_to_one: decoder layers 1..L, last one with masks when they were asked for.
         one_to_many: the same layers for the duplicated queries; empty when there are none.
         semantic_logits: (P, 1, h, w) union of all instances, or None.
+        memory: (P, h*w, C) image tokens after the fusion encoder, for losses on them; None when not kept.
     """
 
     one_to_one: tuple[LayerOutputs, ...]
     one_to_many: tuple[LayerOutputs, ...]
     semantic_logits: Tensor | None
+    memory: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

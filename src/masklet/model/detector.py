@@ -155,7 +155,7 @@ class Detector(nn.Module):
         image_idx: Tensor,
         prompt: PromptTokens,
         *,
-        masks: bool = True,
+        masks: bool | Tensor = True,
         one_to_many: bool = True,
     ) -> TrainingOutputs:
         """Predictions of every decoder layer, as the losses want them (spec/training.md section 4).
@@ -164,13 +164,24 @@ class Detector(nn.Module):
             features: of B images.
             image_idx: (P,) the image of each prompt.
             prompt: tokens of the P prompts.
-            masks: decode the masks of all queries of the last layer, and the semantic map.
+            masks: decode the masks of all queries of the last layer, and the semantic map; (P,) bool for chosen prompts
+                only: the others cost nothing, their logits are 0.
             one_to_many: also run the duplicated queries.
         """
         memory, decoded = self._decode(features, image_idx, prompt, one_to_many=one_to_many)
         class_logits = self.scoring(decoded.queries, prompt).float()
-        pixels = self._pixels(features, image_idx, prompt, memory) if masks else None
-        mask_logits = None if pixels is None else self.mask_head.masks(decoded.queries[-1], pixels)
+        mask_logits, semantic_logits = None, None
+        if masks is True:
+            pixels = self._pixels(features, image_idx, prompt, memory)
+            mask_logits, semantic_logits = self._masks_of(decoded.queries[-1], pixels)
+        elif masks is not False:
+            chosen = masks.nonzero()[:, 0]
+            part = PromptTokens(tokens=prompt.tokens[chosen], valid=prompt.valid[chosen])
+            pixels = self._pixels(features, image_idx[chosen], part, memory[chosen])
+            mask_logits, semantic_logits = (
+                logits.new_zeros(len(memory), *logits.shape[1:]).index_copy(0, chosen, logits)
+                for logits in self._masks_of(decoded.queries[-1, chosen], pixels)
+            )
         count = self.decoder.query_embedding.num_embeddings
 
         def split(part: slice, presence: bool) -> tuple[LayerOutputs, ...]:
@@ -188,7 +199,8 @@ class Detector(nn.Module):
         return TrainingOutputs(
             one_to_one=split(slice(0, count), presence=True),
             one_to_many=split(slice(count, 2 * count), presence=False) if one_to_many else (),
-            semantic_logits=None if pixels is None else self.mask_head.semantic(pixels),
+            semantic_logits=semantic_logits,
+            memory=memory,
         )
 
     def _decode(
@@ -203,6 +215,10 @@ class Detector(nn.Module):
         memory = self.fusion_encoder(level.flatten(2).transpose(1, 2)[image_idx], position, prompt)
         decoded = self.decoder(memory, position, prompt, grid_hw=(height, width), one_to_many=one_to_many)
         return memory, decoded
+
+    def _masks_of(self, queries: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Mask logits of all queries, and the semantic map."""
+        return self.mask_head.masks(queries, pixels), self.mask_head.semantic(pixels)
 
     def _pixels(self, features: ImageFeatures, image_idx: Tensor, prompt: PromptTokens, memory: Tensor) -> Tensor:
         return self.mask_head.pixel_features(memory, prompt, features.levels, image_idx)

@@ -48,7 +48,11 @@ class MaskHead(nn.Module):
         """
         mask = padding_mask(prompt.valid)
         tokens = memory + self.prompt_attention(self.prompt_norm(memory), prompt.tokens, prompt.tokens, mask=mask)
-        pixels = tokens.unflatten(1, levels[-1].shape[-2:]).permute(0, 3, 1, 2)
+        return self.upsample(tokens.unflatten(1, levels[-1].shape[-2:]).permute(0, 3, 1, 2), levels, image_idx)
+
+    def upsample(self, coarse: Tensor, levels: tuple[Tensor, ...], image_idx: Tensor) -> Tensor:
+        """Coarse features of P prompts (P, C, h, w) and the finer levels of their images -> (P, C, 4h, 4w)."""
+        pixels = coarse
         for conv, norm, level in zip(self.convs, self.norms, reversed(levels[:-1]), strict=True):
             finer = F.interpolate(pixels, size=level.shape[-2:], mode="nearest") + level[image_idx]
             pixels = F.relu(norm(conv(finer)))
