@@ -58,3 +58,7 @@ class MissingExtraError(MaskletError, ImportError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"this needs the package {package!r}, which is not installed: pip install 'masklet[{extra}]'")
+
+
+class TrainingError(MaskletError):
+    """A training run cannot go on."""

@@ -1,0 +1,185 @@
+"""What a training run does, stage by stage, as data. `DEFAULT_RECIPE` makes the packaged model."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from masklet.losses.mask import MaskSettings
+from masklet.losses.score import ScoreSettings
+from masklet.losses.total import LossSettings, LossWeights
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenseSteps:
+    """Recognition steps (training/recognition.py).
+
+    Attributes:
+        every: every `every`-th step of the stage is one; 1: all.
+        images: pictures per step.
+        questions: phrases per picture; all pictures are asked all of them.
+        masks_from: share of the stage's steps after which masks are painted too, 0..1; 1: never.
+    """
+
+    every: int = 1
+    images: int = 16
+    questions: int = 4
+    masks_from: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptSteps:
+    """Steps of the whole model on ordinary scenes.
+
+    Attributes:
+        images: pictures per step.
+        questions: prompts per picture.
+        mask_prompts: at most this many prompts of a step have their masks trained.
+        weights: of the losses.
+        relevance: weight of the focal loss on fused image tokens: is the concept here.
+    """
+
+    images: int = 4
+    questions: int = 8
+    mask_prompts: int = 12
+    weights: LossWeights = field(default_factory=LossWeights)
+    relevance: float = 4.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A part of a run with one picture size and one schedule.
+
+    Attributes:
+        name: shown in the log.
+        steps: how many.
+        image_size: side of the pictures, pixels.
+        rate: greatest learning rate.
+        recognition_factor: the rate of what recognition trains is this many times `rate`.
+        warmup: steps in which the rate rises.
+        tail: share of the steps in which it falls again.
+        final: factor of the rate at the end.
+        dense: recognition steps, or None for none.
+        prompts: steps of the whole model, or None for none.
+    """
+
+    name: str
+    steps: int
+    image_size: int = 224
+    rate: float = 1e-3
+    recognition_factor: float = 1.0
+    warmup: int = 100
+    tail: float = 0.5
+    final: float = 0.1
+    dense: DenseSteps | None = None
+    prompts: PromptSteps | None = None
+
+    def is_dense(self, step: int) -> bool:
+        """Whether step `step` of the stage is a recognition step."""
+        if self.prompts is None or self.dense is None:
+            return self.prompts is None
+        return step % self.dense.every == self.dense.every - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A whole run.
+
+    Attributes:
+        preset: configuration that is trained.
+        stages: in order.
+        seed: of the first weights.
+        weight_decay: of matrices.
+        clip: greatest gradient norm.
+        ema: decay of the averaged weights, which are what is kept in the end.
+        settings: shape of the detection loss.
+    """
+
+    preset: str
+    stages: tuple[Stage, ...]
+    seed: int = 0
+    weight_decay: float = 0.03
+    clip: float = 2.0
+    ema: float = 0.999
+    settings: LossSettings = field(
+        default_factory=lambda: LossSettings(
+            score=ScoreSettings(pad_n_queries=1),
+            masks=MaskSettings(resolution="prediction"),
+            scale_by_prompts=False,
+        )
+    )
+
+    @property
+    def steps(self) -> int:
+        """Of all stages."""
+        return sum(stage.steps for stage in self.stages)
+
+    def locate(self, step: int) -> tuple[Stage, int]:
+        """The stage of a step of the run, and its number there."""
+        for stage in self.stages:
+            if step < stage.steps:
+                return stage, step
+            step -= stage.steps
+        raise IndexError(f"the recipe has {self.steps} steps, there is none numbered {step + self.steps}")
+
+    def up_to(self, step: int) -> Recipe:
+        """The recipe without the stages that begin after `step`."""
+        started = 0
+        stages = []
+        for stage in self.stages:
+            if started <= step:
+                stages.append(stage)
+            started += stage.steps
+        return replace(self, stages=tuple(stages))
+
+    def shortened(self, factor: float) -> Recipe:
+        """The same stages with `factor` times the steps, at least one each."""
+        return replace(
+            self,
+            stages=tuple(replace(stage, steps=max(1, round(stage.steps * factor))) for stage in self.stages),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested dictionary, ready for JSON."""
+        return dataclasses.asdict(self)
+
+
+_WEIGHTS = LossWeights(
+    l1=5.0,
+    giou=2.0,
+    classification=20.0,
+    presence=10.0,
+    mask_focal=100.0,
+    mask_dice=8.0,
+    semantic_focal=20.0,
+    semantic_dice=4.0,
+    one_to_many=1.0,
+)
+
+DEFAULT_RECIPE = Recipe(
+    preset="default",
+    stages=(
+        Stage(name="recognise", steps=3600, rate=1.5e-3, dense=DenseSteps(masks_from=0.75), final=0.2),
+        Stage(
+            name="detect",
+            steps=4800,
+            rate=1e-3,
+            recognition_factor=0.15,
+            dense=DenseSteps(every=4, images=12, masks_from=0.0),
+            prompts=PromptSteps(weights=_WEIGHTS),
+        ),
+        Stage(
+            name="sharpen",
+            steps=1400,
+            image_size=336,
+            rate=3e-4,
+            tail=1.0,
+            final=0.0,
+            dense=DenseSteps(every=6, images=6, masks_from=0.0),
+            prompts=PromptSteps(weights=_WEIGHTS),
+        ),
+    ),
+)
+
+RECIPES = {"default": DEFAULT_RECIPE}
