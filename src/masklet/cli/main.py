@@ -20,6 +20,7 @@ from masklet import __version__
 from masklet.cli.convert import convert
 from masklet.cli.info import info
 from masklet.cli.synth import synth
+from masklet.cli.train import train
 from masklet.errors import MaskletError
 
 DEBUG_VARIABLE = "MASKLET_DEBUG"
@@ -32,7 +33,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-for _verb in (synth, convert, info):
+for _verb in (train, synth, convert, info):
     app.command()(_verb)
 
 
