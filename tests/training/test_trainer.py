@@ -63,6 +63,22 @@ def test_a_run_that_was_cut_ends_like_one_that_was_not(tmp_path: Path, sheet: Sp
     assert all(torch.equal(got[name], expected[name]) for name in expected)
 
 
+def test_steps_after_the_last_state_are_logged_once(
+    tmp_path: Path, sheet: SpriteSheet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Trainer(RECIPE, tmp_path, device="cpu", sheet=sheet, workers=0)
+    run.run(seconds=0.0)
+    monkeypatch.setattr(Trainer, "save", lambda self: None)  # killed before the next state
+    run.run()
+    with (tmp_path / "log.jsonl").open("a") as log:
+        log.write('{"step": 8, "lo')
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == RECIPE.steps + 1
+    monkeypatch.undo()
+    monkeypatch.setattr(trainer_module, "LOG_EVERY", 1)
+    Trainer(RECIPE, tmp_path, device="cpu", sheet=sheet, workers=0).run()
+    assert [line["step"] for line in lines(tmp_path)] == list(range(1, RECIPE.steps + 1))
+
+
 def test_workers_make_the_same_batches(tmp_path: Path, sheet: SpriteSheet) -> None:
     here = Trainer(RECIPE, tmp_path / "here", device="cpu", sheet=sheet, workers=0)
     there = Trainer(RECIPE, tmp_path / "there", device="cpu", sheet=sheet, workers=1)

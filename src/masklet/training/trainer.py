@@ -196,8 +196,19 @@ class Trainer:
             self.heads.load_state_dict(state["heads"])
             self.averages = state["averages"]
             self.optimizers.load_state_dict(state["optimizers"])
+        self._drop_lines_after(self.step)
         description = json.dumps(self.recipe.to_dict(), indent=2) + "\n"
         (self.folder / "recipe.json").write_text(description, encoding="utf-8")
+
+    def _drop_lines_after(self, step: int) -> None:
+        """Takes lines out of the log that a cut run wrote after its last state: those steps come again."""
+        path = self.folder / "log.jsonl"
+        if path.exists():
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            # A line that the cut left unfinished is no JSON.
+            whole = [line for line in lines if line.endswith("\n")]
+            with written_aside(path) as aside:
+                aside.write_text("".join(line for line in whole if json.loads(line)["step"] <= step), encoding="utf-8")
 
     def _loader(self) -> Iterator[DenseBatch | PromptBatch]:
         return iter(
