@@ -1,4 +1,4 @@
-"""Masks back to the size of the picture: logits of kept detections to run-length codes, without making the pixels.
+"""Detections back to the size of the picture: boxes in its pixels, mask logits to run-length codes without its pixels.
 
 The rule (spec/image-model.md 10.2): logits are stretched to the picture bilinearly (half-pixel centres, no antialias)
 and a pixel is inside where the stretched logit is above 0, that is, its probability above 0.5.
@@ -18,7 +18,11 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from masklet.inference.frame_result import FrameResult
+from masklet.media.images import ImageSource
+from masklet.ops.coordinates import ImageCoordinates
 from masklet.ops.masks import Rle, rle_of_boundaries
+from masklet.types import Detections
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -28,6 +32,37 @@ _BLOCK = 1 << 16
 
 # Infinite logits would become NaN when they are interpolated; these are as good, and differences stay finite.
 _LARGEST = 1e30
+
+
+def frame_result(
+    detections: Detections,
+    *,
+    image: str,
+    image_size_hw: tuple[int, int],
+    concept: str,
+    presence: float,
+    model: str,
+    source: ImageSource | None = None,
+) -> FrameResult:
+    """The detections of one prompt in pixels of the picture; arguments as the attributes of `FrameResult`.
+
+    Raises:
+        InputError: the model gave scores or boxes that are not finite.
+    """
+    coordinates = ImageCoordinates(height=image_size_hw[0], width=image_size_hw[1])
+    # In float64, so that a box is the nearest float32 to what the model said.
+    boxes_xyxy = coordinates.clip(coordinates.boxes_to_px(detections.boxes_cxcywh_norm.detach().cpu().double()))
+    return FrameResult(
+        image=image,
+        image_size_hw=image_size_hw,
+        concept=concept,
+        presence=presence,
+        model=model,
+        scores=detections.scores.detach().cpu().numpy(),
+        boxes_xyxy=boxes_xyxy.float().numpy(),
+        mask_counts=tuple(rle["counts"] for rle in masks_to_rles(detections.mask_logits, image_size_hw)),
+        source=source,
+    )
 
 
 def masks_to_rles(mask_logits: Tensor, image_size_hw: tuple[int, int]) -> list[Rle]:

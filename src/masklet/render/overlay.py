@@ -1,0 +1,212 @@
+"""A picture with its detections drawn on it: translucent masks with crisp outlines, boxes, labels.
+
+Everything scales with the picture, so that the result reads the same from a thumbnail to 24 megapixels; a picture with
+no side of 256 pixels is enlarged by a whole factor first, because no text would fit. Masks are drawn one at a time and
+only inside their tight box.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+from masklet.media.images import Pixels
+from masklet.ops.masks import BoolArray, Rle, decode_crop, rle_areas
+
+Colour = tuple[int, int, int]
+Box = tuple[float, float, float, float]
+Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+# Easily told apart on photographs, and from each other in this order.
+_PALETTE: tuple[Colour, ...] = (
+    (255, 59, 72),
+    (32, 148, 255),
+    (60, 205, 75),
+    (255, 197, 20),
+    (180, 80, 240),
+    (0, 206, 209),
+    (255, 128, 20),
+    (250, 85, 190),
+    (165, 225, 30),
+    (110, 95, 255),
+    (0, 160, 120),
+    (200, 125, 85),
+)
+_FILL = 105  # opacity of a mask's inside, of 255
+_SMALLEST_SIDE = 256  # pixels of the longer side below which a picture is enlarged
+_SMALLEST_TEXT = 11  # pixels; below it the font cannot be read
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """One detection as it is drawn.
+
+    Attributes:
+        rle: mask of the picture's size.
+        box_xyxy: pixels of the picture.
+        name: first part of the label; left out where the font has no letters for it.
+        score: 0..1, second part of the label.
+    """
+
+    rle: Rle
+    box_xyxy: Box
+    name: str
+    score: float
+
+
+def draw_overlay(image: Pixels, detections: Sequence[Drawn]) -> Image.Image:
+    """The picture with detections on it; small ones on top of large ones, all labels on top.
+
+    Args:
+        image: (H, W, 3) uint8; not changed.
+        detections: any number; the first ones have the colours that are easiest to tell apart.
+
+    Returns:
+        RGB of the picture's size, or a whole multiple of it if that is small.
+    """
+    height, width = image.shape[:2]
+    zoom = max(1, math.ceil(_SMALLEST_SIDE / max(height, width)))
+    canvas = Image.fromarray(image)
+    if zoom > 1:
+        canvas = canvas.resize((width * zoom, height * zoom), Image.Resampling.NEAREST)
+    # By the side of a square of the same area: a long thin picture gets no thicker lines than a square one.
+    side = math.sqrt(canvas.width * canvas.height)
+    line = max(1, round(side / 500))
+
+    order = np.argsort(-rle_areas([one.rle for one in detections]), kind="stable")
+    for index in order.tolist():
+        _paste_mask(canvas, detections[index].rle, colour_of(index), zoom, line)
+    draw = ImageDraw.Draw(canvas)
+    boxes: list[Box] = []
+    for one in detections:
+        x0, y0, x1, y1 = (value * zoom for value in one.box_xyxy)
+        boxes.append((x0, y0, x1, y1))
+    for index, (x0, y0, x1, y1) in enumerate(boxes):
+        corners = (round(x0), round(y0), max(round(x0), round(x1) - 1), max(round(y0), round(y1) - 1))
+        draw.rectangle(corners, outline=colour_of(index), width=line)
+    _draw_labels(draw, canvas.size, detections, boxes, font_size=max(_SMALLEST_TEXT, round(side / 55)))
+    return canvas
+
+
+def colour_of(index: int) -> Colour:
+    """A colour for the detection at this place; the first twelve are chosen, later ones spread over the hues."""
+    if index < len(_PALETTE):
+        return _PALETTE[index]
+    # Steps of the golden section never come near an earlier hue soon.
+    hue = (index * 0.618033988749895) % 1
+    red, green, blue = colorsys.hsv_to_rgb(hue, (0.9, 0.6)[index % 2], (1.0, 0.85)[index // 2 % 2])
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+# --- masks ------------------------------------------------------------------------------------------------------------
+
+
+def _paste_mask(canvas: Image.Image, rle: Rle, colour: Colour, zoom: int, line: int) -> None:
+    crop, (x0, y0, x1, y1) = decode_crop(rle)
+    if not crop.size:
+        return
+    if zoom > 1:
+        crop = crop.repeat(zoom, axis=0).repeat(zoom, axis=1)
+    opacity = np.where(crop, np.uint8(_FILL), np.uint8(0))
+    opacity[crop & ~_eroded(crop, line)] = 255
+    canvas.paste(colour, (x0 * zoom, y0 * zoom, x1 * zoom, y1 * zoom), Image.fromarray(opacity))
+
+
+def _eroded(mask: BoolArray, radius: int) -> BoolArray:
+    """The pixels farther than `radius` from any pixel outside, in rows and columns; beyond the array is outside.
+
+    By doubling: the overlap of a mask with itself moved by 1, 2, 4 ... pixels takes few passes at any radius.
+    """
+    inner = np.pad(mask, radius)
+    for axis in (0, 1):
+        inner = np.moveaxis(inner, axis, 0)
+        reach, wanted = 1, 2 * radius + 1  # inner[i] holds rows i .. i + reach - 1
+        while reach < wanted:
+            step = min(reach, wanted - reach)
+            inner = inner[:-step] & inner[step:]
+            reach += step
+        inner = np.moveaxis(inner, 0, axis)
+    return inner
+
+
+# --- labels -----------------------------------------------------------------------------------------------------------
+
+
+def _draw_labels(
+    draw: ImageDraw.ImageDraw, size_wh: tuple[int, int], detections: Sequence[Drawn], boxes: list[Box], font_size: int
+) -> None:
+    font = _font(font_size)
+    placed = np.zeros((0, 4))
+    for index, (one, box) in enumerate(zip(detections, boxes, strict=True)):
+        text = _label(one, font)
+        left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
+        pad = max(2, font_size // 5)
+        size = (right - left + 2 * pad, bottom - top + 2 * pad)
+        if size[0] > size_wh[0] or size[1] > size_wh[1]:
+            continue  # it would hide the picture
+        place = _place(box, size, size_wh, placed)
+        placed = np.vstack((placed, place))
+        colour = colour_of(index)
+        draw.rectangle((*place[:2], place[2] - 1, place[3] - 1), fill=colour)
+        ink = "black" if _luminance(colour) > 140 else "white"
+        draw.text((place[0] + pad - left, place[1] + pad - top), text, fill=ink, font=font)
+
+
+def _place(box: Box, size: tuple[float, float], size_wh: tuple[int, int], placed: npt.NDArray[np.float64]) -> Box:
+    """Where a label goes: over its box, in a corner, under it; the first place that hides no other label, or least."""
+    x0, y0, x1, y1 = box
+    wide, high = size
+    corners = [(x0, y0 - high), (x0, y0), (x0, y1), (x0, y1 - high), (x1 - wide, y0 - high), (x1 - wide, y1)]
+    corners += [(x0, y0 + step * high) for step in (1, 2)]
+    best, least = None, math.inf
+    for x, y in corners:
+        left = round(min(max(x, 0), size_wh[0] - wide))
+        top = round(min(max(y, 0), size_wh[1] - high))
+        place = (left, top, left + wide, top + high)
+        hidden = _overlap_area(place, placed)
+        if hidden < least:
+            best, least = place, hidden
+        if not hidden:
+            break
+    assert best is not None
+    return best
+
+
+def _overlap_area(place: Box, placed: npt.NDArray[np.float64]) -> float:
+    width = np.minimum(placed[:, 2], place[2]) - np.maximum(placed[:, 0], place[0])
+    height = np.minimum(placed[:, 3], place[3]) - np.maximum(placed[:, 1], place[1])
+    return float((width.clip(0) * height.clip(0)).sum())
+
+
+def _label(one: Drawn, font: Font) -> str:
+    name = one.name if len(one.name) <= 40 else one.name[:39] + "…"
+    return f"{name} {one.score:.2f}" if _has_letters(name, font) else f"{one.score:.2f}"
+
+
+def _has_letters(text: str, font: Font) -> bool:
+    """Whether the font has all of them; missing ones would all show as the same empty box."""
+    missing = _shape("\ufffe", font)
+    return bool(text.strip()) and all(letter.isspace() or _shape(letter, font) != missing for letter in text)
+
+
+@functools.lru_cache(maxsize=1024)
+def _shape(letter: str, font: Font) -> bytes:
+    return bytes(font.getmask(letter))
+
+
+@functools.lru_cache(maxsize=8)
+def _font(size: int) -> Font:
+    return ImageFont.load_default(size)
+
+
+def _luminance(colour: Colour) -> float:
+    red, green, blue = colour
+    return 0.299 * red + 0.587 * green + 0.114 * blue
