@@ -1,6 +1,6 @@
 import json
 
-from masklet.evaluation.report import bars_of, document, table
+from masklet.evaluation.report import RATES, bars_of, document, summary, table
 from masklet.evaluation.tally import SIZES, Tally
 from masklet.evaluation.world_scores import ABSENT, ALL, HELD_OUT_COLOUR, KNOWN_COLOUR, PRESENT, Scores
 from masklet.synthetic.phrases import KINDS
@@ -80,3 +80,22 @@ def test_the_document_is_plain_json_with_counts_and_rates() -> None:
     assert values["kind"]["name"]["true_positives"] == 6 and values["kind"]["name"]["f1"] == 0.6
     assert values["kind"]["synonym"]["f1"] is None
     assert [bar["met"] for bar in values["bars"]] == [True, False, True, False]
+
+
+def test_the_summary_has_the_rates_of_all_prompts_and_two_of_every_row_that_has_them() -> None:
+    values = summary(some_scores())
+    overall = {"f1": 0.72, "precision": 0.72, "recall": 0.72, "mask_iou": 0.75, "box_iou": 0.5}
+    assert {name: values[name] for name in overall} == overall
+    assert values["presence_accuracy"] == 0.8 and values["rejection"] == 0.919
+    assert values["f1_by"] == {
+        PRESENT: 0.8372,  # 72 / 86
+        "name": 0.6,
+        "colour": 0.7,
+        "exemplar": 0.9,
+        "exemplar_negative": 0.1,
+        KNOWN_COLOUR: 0.75,
+        HELD_OUT_COLOUR: 0.5,
+        **dict.fromkeys(SIZES, 1.0),
+    }
+    assert values["rejection_by"] == {ABSENT: 0.919}
+    assert summary(no_scores()) == dict.fromkeys(RATES) | {"f1_by": {}, "rejection_by": {}}

@@ -10,7 +10,7 @@ from masklet.evaluation.world_scores import ALL, Scores
 
 # Attribute of a tally -> heading.
 _COUNTS = {"prompts": "prompts", "objects": "objects"}
-_RATES = {
+RATES = {
     "f1": "F1",
     "precision": "precision",
     "recall": "recall",
@@ -20,7 +20,7 @@ _RATES = {
     "rejection": "rejected",
 }
 _NAME_WIDTH = 24
-_WIDTHS = {heading: max(len(heading), len("0.000")) for heading in (*_COUNTS.values(), *_RATES.values())}
+_WIDTHS = {heading: max(len(heading), len("0.000")) for heading in (*_COUNTS.values(), *RATES.values())}
 
 LEAST_F1 = 0.72
 LEAST_REJECTION = 0.92
@@ -68,8 +68,8 @@ def table(scores: Scores) -> str:
     for section in scores.values():
         lines.append("-" * len(heading))
         for name, tally in section.items():
-            cells = [str(getattr(tally, count)) for count in _COUNTS]
-            cells += [_rate(getattr(tally, rate)) for rate in _RATES]
+            cells = [str(getattr(tally, count) or "-") for count in _COUNTS]
+            cells += [_rate(getattr(tally, rate)) for rate in RATES]
             padded = (f" {cell:>{width}}" for cell, width in zip(cells, _WIDTHS.values(), strict=True))
             lines.append(f"{name:<{_NAME_WIDTH}}" + "".join(padded))
     lines += [
@@ -87,10 +87,27 @@ def table(scores: Scores) -> str:
 def document(scores: Scores) -> dict[str, Any]:
     """Counts and rates of every row, and the bars, as plain values."""
     rows = {
-        section: {name: asdict(tally) | {rate: getattr(tally, rate) for rate in _RATES} for name, tally in part.items()}
+        section: {name: asdict(tally) | {rate: getattr(tally, rate) for rate in RATES} for name, tally in part.items()}
         for section, part in scores.items()
     }
     return rows | {"bars": [asdict(bar) | {"met": bar.met} for bar in bars_of(scores)]}
+
+
+def summary(scores: Scores) -> dict[str, Any]:
+    """The rates over all prompts, and F1 and rejection of every other row that has them: short enough for a log."""
+    rows = {name: tally for section, part in scores.items() if section != "all" for name, tally in part.items()}
+    overall = {rate: _rounded(getattr(scores["all"][ALL], rate)) for rate in RATES}
+    by_row = {
+        f"{rate}_by": {
+            name: _rounded(value) for name, tally in rows.items() if (value := getattr(tally, rate)) is not None
+        }
+        for rate in ("f1", "rejection")
+    }
+    return overall | by_row
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
 
 
 def _rate(value: float | None) -> str:
