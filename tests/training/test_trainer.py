@@ -23,7 +23,7 @@ RECIPE = Recipe(
     preset="test",
     ema=0.9,
     stages=(
-        Stage(name="one", steps=3, image_size=84, warmup=2, dense=DenseSteps(images=2, questions=2, masks_from=0.5)),
+        Stage(name="one", steps=3, image_size=84, warmup=2, dense=DenseSteps(images=2, questions=2, masks=True)),
         Stage(
             name="two",
             steps=4,

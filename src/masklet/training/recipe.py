@@ -19,13 +19,13 @@ class DenseSteps:
         every: every `every`-th step of the stage is one; 1: all.
         images: pictures per step.
         questions: phrases per picture; all pictures are asked all of them.
-        masks_from: share of the stage's steps after which masks are painted too, 0..1; 1: never.
+        masks: whether masks are painted too.
     """
 
     every: int = 1
     images: int = 16
     questions: int = 4
-    masks_from: float = 1.0
+    masks: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,13 +160,14 @@ _WEIGHTS = LossWeights(
 DEFAULT_RECIPE = Recipe(
     preset="default",
     stages=(
-        Stage(name="recognise", steps=3600, rate=1.5e-3, dense=DenseSteps(masks_from=0.75), final=0.2),
+        Stage(name="recognise", steps=1800, rate=1.5e-3, tail=0.0, dense=DenseSteps()),
+        Stage(name="paint", steps=1000, rate=1.5e-3, warmup=0, tail=1.0, dense=DenseSteps(masks=True)),
         Stage(
             name="detect",
             steps=4800,
             rate=1e-3,
             recognition_factor=0.15,
-            dense=DenseSteps(every=4, images=12, masks_from=0.0),
+            dense=DenseSteps(every=4, images=12, masks=True),
             prompts=PromptSteps(weights=_WEIGHTS),
         ),
         Stage(
@@ -176,7 +177,7 @@ DEFAULT_RECIPE = Recipe(
             rate=3e-4,
             tail=1.0,
             final=0.0,
-            dense=DenseSteps(every=6, images=6, masks_from=0.0),
+            dense=DenseSteps(every=6, images=6, masks=True),
             prompts=PromptSteps(weights=_WEIGHTS),
         ),
     ),

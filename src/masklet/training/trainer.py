@@ -227,8 +227,8 @@ class Trainer:
         kind = self.device.type
         with torch.autocast(kind, torch.bfloat16, enabled=multiplies_bfloat16(self.device)):
             if isinstance(batch, DenseBatch):
-                masks = stage.dense is not None and stage_step >= stage.dense.masks_from * stage.steps
-                loss, terms = recognition_loss(self.model, self.heads, batch, masks=masks)
+                dense = stage.dense or DenseSteps()
+                loss, terms = recognition_loss(self.model, self.heads, batch, masks=dense.masks)
             else:
                 prompts = stage.prompts or PromptSteps()
                 loss, terms = prompt_loss(self.model, self.heads, batch, prompts, self.recipe.settings)
