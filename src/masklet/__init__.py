@@ -14,12 +14,16 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from masklet import errors
     from masklet.checkpoint import load_model
+    from masklet.inference.frame_result import FrameResult
+    from masklet.inference.image_predictor import ImagePredictor
     from masklet.model.build import build_model
     from masklet.types import Exemplar, ImageFeatures
 
 __all__ = [
     "Exemplar",
+    "FrameResult",
     "ImageFeatures",
+    "ImagePredictor",
     "__version__",
     "build_model",
     "errors",
@@ -28,7 +32,9 @@ __all__ = [
 
 _HOMES = {
     "Exemplar": "masklet.types",
+    "FrameResult": "masklet.inference.frame_result",
     "ImageFeatures": "masklet.types",
+    "ImagePredictor": "masklet.inference.image_predictor",
     "build_model": "masklet.model.build",
     "load_model": "masklet.checkpoint",
 }

@@ -7,6 +7,7 @@ C channels, h w feature grid, H W image. Batch first everywhere. Masks named `va
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -40,6 +41,10 @@ class ImageFeatures:
 
     def __len__(self) -> int:
         return len(self.image_sizes_hw)
+
+    def __iter__(self) -> Iterator[Self]:
+        """The features of each image, as `select` gives them."""
+        return (self.select(image_idx) for image_idx in range(len(self)))
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
         """The same features on another device or in another dtype."""
@@ -76,6 +81,10 @@ class PromptTokens:
 
     def __len__(self) -> int:
         return self.tokens.shape[0]
+
+    def select(self, prompt_idx: Tensor) -> Self:
+        """Those at `prompt_idx`, (K,) int64: a prompt may come several times."""
+        return replace(self, tokens=self.tokens[prompt_idx], valid=self.valid[prompt_idx])
 
 
 @dataclass(frozen=True, kw_only=True)

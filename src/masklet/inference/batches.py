@@ -1,0 +1,146 @@
+"""Pictures to batches of features: what the predictor takes as a picture, and how many go through the model at once."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
+
+import torch
+
+from masklet.errors import InputError
+from masklet.inference.stages import stage
+from masklet.media.images import ImageSource, image_name, read_image, to_pixels
+from masklet.model.detector import Detector
+from masklet.types import ImageFeatures
+
+T = TypeVar("T")
+
+ImageInput: TypeAlias = ImageSource | ImageFeatures
+"""A picture, or the features of one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureBatch:
+    """Some pictures that go through the model together.
+
+    Attributes:
+        features: of B pictures.
+        names: what their results call them.
+        sources: where their pixels can be had again; None where only features were given.
+    """
+
+    features: ImageFeatures
+    names: tuple[str, ...]
+    sources: tuple[ImageSource | None, ...]
+
+
+def in_chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Consecutive parts of at most `size` items."""
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def pictures_at_once(device: torch.device) -> int:
+    """How many pictures go through the model together: a processor is busy with one."""
+    return 1 if device.type == "cpu" else 8
+
+
+def picture_batches(
+    model: Detector, images: Sequence[ImageInput], *, image_size: int | None, max_pixels: int
+) -> Iterator[PictureBatch]:
+    """All `images` in their order, encoded where they are no features yet.
+
+    Args:
+        model: encodes.
+        images: any mixture of pictures and features of one picture each.
+        image_size: side of the model's input, pixels; None is the model's own.
+        max_pixels: larger pictures are refused.
+
+    Raises:
+        ImageError: a picture cannot be read or is too large.
+        InputError: `image_size` does not fit the model or was given for features, or features do not fit it.
+    """
+    side = input_side(model, image_size)
+    for shape, group in itertools.groupby(images, key=_batch_shape):
+        for chunk in in_chunks(list(group), pictures_at_once(model.device)):
+            if shape is None:
+                yield _encoded(model, [one for one in chunk if not isinstance(one, ImageFeatures)], side, max_pixels)
+                continue
+            if image_size is not None:
+                raise InputError("image_size is for pictures: features have the size at which they were encoded")
+            features = concat_features([one for one in chunk if isinstance(one, ImageFeatures)])
+            unknown = len(features)
+            yield PictureBatch(
+                features=_fitting(model, features), names=("image",) * unknown, sources=(None,) * unknown
+            )
+
+
+def input_side(model: Detector, image_size: int | None) -> int:
+    """Side of the square input, pixels.
+
+    Raises:
+        InputError: not a multiple of the patch size, or below it.
+    """
+    vision = model.config.vision
+    if image_size is None:
+        return vision.image_size
+    if image_size < vision.patch_size or image_size % vision.patch_size:
+        raise InputError(
+            f"image_size must be a positive multiple of the patch size {vision.patch_size}, got {image_size!r}; "
+            f"the model's own is {vision.image_size}"
+        )
+    return image_size
+
+
+def concat_features(features: Sequence[ImageFeatures]) -> ImageFeatures:
+    """The features of all pictures as one batch; tracker features only if all have them."""
+    if len(features) == 1:
+        return features[0]
+    trackers = [one.tracker_levels for one in features if one.tracker_levels is not None]
+    return ImageFeatures(
+        levels=_joined([one.levels for one in features]),
+        tracker_levels=_joined(trackers) if len(trackers) == len(features) else None,
+        image_sizes_hw=tuple(itertools.chain.from_iterable(one.image_sizes_hw for one in features)),
+    )
+
+
+def _joined(pyramids: Sequence[tuple[torch.Tensor, ...]]) -> tuple[torch.Tensor, ...]:
+    return tuple(torch.cat(level) for level in zip(*pyramids, strict=True))
+
+
+def _batch_shape(image: ImageInput) -> object:
+    """What must be equal in a batch: nothing for pictures, which are all made square; device and size of features."""
+    if not isinstance(image, ImageFeatures):
+        return None
+    if len(image) != 1:
+        raise InputError(
+            f"features that stand for a picture must be of one, got {len(image)}; pass list(features) for all of them"
+        )
+    return image.device, [(level.dtype, level.shape) for level in image.levels]
+
+
+def _fitting(model: Detector, features: ImageFeatures) -> ImageFeatures:
+    channels = {level.shape[1] for level in features.levels}
+    if channels != {model.config.width}:
+        raise InputError(
+            f"features for model {model.config.name!r} must have {model.config.width} channels, "
+            f"got {sorted(channels)}; they were made by another model"
+        )
+    return features.to(device=model.device, dtype=model.dtype)
+
+
+@torch.no_grad()
+def _encoded(model: Detector, sources: Iterable[ImageSource], side: int, max_pixels: int) -> PictureBatch:
+    squares, sizes, names, kept = [], [], [], []
+    for source in sources:
+        with stage("decode"):
+            pixels = read_image(source, max_pixels=max_pixels)
+        with stage("encode", model.device):
+            squares.append(to_pixels(pixels, side, model.device))
+        sizes.append((pixels.shape[0], pixels.shape[1]))
+        names.append(image_name(source))
+        kept.append(source)
+    with stage("encode", model.device):
+        features = model.encode_image(torch.cat(squares), sizes)
+    return PictureBatch(features=features, names=tuple(names), sources=tuple(kept))
