@@ -8,11 +8,13 @@ only inside their tight box.
 from __future__ import annotations
 
 import colorsys
+import contextlib
 import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
+from unicodedata import combining, normalize
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +45,17 @@ _PALETTE: tuple[Colour, ...] = (
 _FILL = 105  # opacity of a mask's inside, of 255
 _SMALLEST_SIDE = 256  # pixels of the longer side below which a picture is enlarged
 _SMALLEST_TEXT = 11  # pixels; below it the font cannot be read
+_LONGEST_NAME = 40  # characters of a concept in a label
+# Of Linux, Windows and macOS, for letters that Pillow's font has not; those with most letters first.
+_USUAL_FONTS = (
+    "DejaVuSans.ttf",
+    "NotoSans-Regular.ttf",
+    "NotoSansCJK-Regular.ttc",
+    "segoeui.ttf",
+    "msyh.ttc",
+    "Arial Unicode.ttf",
+    "PingFang.ttc",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +65,7 @@ class Drawn:
     Attributes:
         rle: mask of the picture's size.
         box_xyxy: pixels of the picture.
-        name: first part of the label; left out where the font has no letters for it.
+        name: first part of the label; without accents, or left out, where no installed font has its letters.
         score: 0..1, second part of the label.
     """
 
@@ -86,12 +99,11 @@ def draw_overlay(image: Pixels, detections: Sequence[Drawn]) -> Image.Image:
         _paste_mask(canvas, detections[index].rle, colour_of(index), zoom, line)
     draw = ImageDraw.Draw(canvas)
     boxes: list[Box] = []
-    for one in detections:
-        x0, y0, x1, y1 = (value * zoom for value in one.box_xyxy)
+    for index, one in enumerate(detections):
+        x0, y0, x1, y1 = (round(value * zoom) for value in one.box_xyxy)
         boxes.append((x0, y0, x1, y1))
-    for index, (x0, y0, x1, y1) in enumerate(boxes):
-        corners = (round(x0), round(y0), max(round(x0), round(x1) - 1), max(round(y0), round(y1) - 1))
-        draw.rectangle(corners, outline=colour_of(index), width=line)
+        # Pillow's far edge is drawn as well, and may not lie before the near one.
+        draw.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=colour_of(index), width=line)
     _draw_labels(draw, canvas.size, detections, boxes, font_size=max(_SMALLEST_TEXT, round(side / 55)))
     return canvas
 
@@ -100,9 +112,9 @@ def colour_of(index: int) -> Colour:
     """A colour for the detection at this place; the first twelve are chosen, later ones spread over the hues."""
     if index < len(_PALETTE):
         return _PALETTE[index]
-    # Steps of the golden section never come near an earlier hue soon.
+    # Steps of the golden section never come near an earlier hue soon; never so dark that it is lost at night.
     hue = (index * 0.618033988749895) % 1
-    red, green, blue = colorsys.hsv_to_rgb(hue, (0.9, 0.6)[index % 2], (1.0, 0.85)[index // 2 % 2])
+    red, green, blue = colorsys.hls_to_rgb(hue, (0.58, 0.74)[index % 2], 0.95)
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
@@ -143,10 +155,9 @@ def _eroded(mask: BoolArray, radius: int) -> BoolArray:
 def _draw_labels(
     draw: ImageDraw.ImageDraw, size_wh: tuple[int, int], detections: Sequence[Drawn], boxes: list[Box], font_size: int
 ) -> None:
-    font = _font(font_size)
     placed = np.zeros((0, 4))
     for index, (one, box) in enumerate(zip(detections, boxes, strict=True)):
-        text = _label(one, font)
+        text, font = _label(one, font_size)
         left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
         pad = max(2, font_size // 5)
         size = (right - left + 2 * pad, bottom - top + 2 * pad)
@@ -156,8 +167,7 @@ def _draw_labels(
         placed = np.vstack((placed, place))
         colour = colour_of(index)
         draw.rectangle((*place[:2], place[2] - 1, place[3] - 1), fill=colour)
-        ink = "black" if _luminance(colour) > 140 else "white"
-        draw.text((place[0] + pad - left, place[1] + pad - top), text, fill=ink, font=font)
+        draw.text((place[0] + pad - left, place[1] + pad - top), text, fill=_ink(colour), font=font)
 
 
 def _place(box: Box, size: tuple[float, float], size_wh: tuple[int, int], placed: npt.NDArray[np.float64]) -> Box:
@@ -186,15 +196,23 @@ def _overlap_area(place: Box, placed: npt.NDArray[np.float64]) -> float:
     return float((width.clip(0) * height.clip(0)).sum())
 
 
-def _label(one: Drawn, font: Font) -> str:
-    name = one.name if len(one.name) <= 40 else one.name[:39] + "…"
-    return f"{name} {one.score:.2f}" if _has_letters(name, font) else f"{one.score:.2f}"
+def _label(one: Drawn, font_size: int) -> tuple[str, Font]:
+    """What a label says and in which font: the name as far as a font has its letters, and the score."""
+    name = " ".join(one.name.replace("\0", " ").split())
+    if len(name) > _LONGEST_NAME:
+        name = name[: _LONGEST_NAME - 1].rstrip() + "…"
+    without_accents = "".join(letter for letter in normalize("NFKD", name) if not combining(letter))
+    for text in dict.fromkeys((name, without_accents)):
+        for font in _fonts(font_size):
+            if _has_letters(text, font):
+                return f"{text} {one.score:.2f}", font
+    return f"{one.score:.2f}", _fonts(font_size)[0]
 
 
 def _has_letters(text: str, font: Font) -> bool:
     """Whether the font has all of them; missing ones would all show as the same empty box."""
     missing = _shape("\ufffe", font)
-    return bool(text.strip()) and all(letter.isspace() or _shape(letter, font) != missing for letter in text)
+    return bool(text) and all(letter == " " or _shape(letter, font) != missing for letter in text)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -203,10 +221,16 @@ def _shape(letter: str, font: Font) -> bytes:
 
 
 @functools.lru_cache(maxsize=8)
-def _font(size: int) -> Font:
-    return ImageFont.load_default(size)
+def _fonts(size: int) -> list[Font]:
+    """Pillow's own font, which has little more than English, and those of the usual ones that are installed."""
+    fonts: list[Font] = [ImageFont.load_default(size)]
+    for name in _USUAL_FONTS:
+        with contextlib.suppress(OSError):  # not installed
+            fonts.append(ImageFont.truetype(name, size))
+    return fonts
 
 
-def _luminance(colour: Colour) -> float:
-    red, green, blue = colour
-    return 0.299 * red + 0.587 * green + 0.114 * blue
+def _ink(colour: Colour) -> Colour:
+    """Black or white, whichever is easier to read on a colour, by WCAG 2's relative luminance."""
+    red, green, blue = ((level / 255) ** 2.2 for level in colour)
+    return (0, 0, 0) if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.18 else (255, 255, 255)
