@@ -29,6 +29,11 @@ def inverse_sigmoid(x: Tensor) -> Tensor:
     return torch.log(x.clamp(min=_LOGIT_EPS) / (1 - x).clamp(min=_LOGIT_EPS))
 
 
+def refine(boxes: Tensor, step: Tensor) -> Tensor:
+    """Boxes in 0..1 moved by `step` in logit space."""
+    return (inverse_sigmoid(boxes) + step).sigmoid()
+
+
 @dataclass(frozen=True, kw_only=True)
 class DecoderOutputs:
     """Per layer, first layer first; the Q axis holds the queries, then their duplicates if there are any.
@@ -151,29 +156,29 @@ class Decoder(nn.Module):
         attending = 1 + self.query_embedding.num_embeddings
         z = torch.cat([self.presence_embedding.weight] + [self.query_embedding.weight] * copies)
         z = z.expand(prompts, -1, -1)
-        start = self.reference_boxes.weight.float().sigmoid().repeat(copies, 1).expand(prompts, -1, -1)
-        boxes, detached = start, start
+        boxes = self.reference_boxes.weight.float().sigmoid().repeat(copies, 1).expand(prompts, -1, -1)
+        reference = boxes
         image_keys = memory + position
         prompt_mask = padding_mask(prompt.valid)
         states, all_boxes, presence = [], [], []
         for layer in self.layers:
             z = layer(
                 z,
-                F.pad(self._query_position(detached), (0, 0, 1, 0)),
+                F.pad(self._query_position(reference), (0, 0, 1, 0)),
                 prompt.tokens,
                 prompt_mask,
                 image_keys,
                 memory,
-                self._image_bias(detached, grid_hw),
+                self._image_bias(reference, grid_hw),
                 attending,
             )
             normed = self.norm_out(z[:, 1:])
-            # Values equal; the undetached boxes let the gradient reach two layers (DINO's look forward twice).
             step = self.box_head(normed).float()
-            refined = (inverse_sigmoid(boxes) + step).sigmoid()
-            boxes, detached = (inverse_sigmoid(detached) + step).sigmoid(), refined.detach()
+            # DINO's "look forward twice": the same values, but a layer's output also trains the step before it.
+            all_boxes.append(refine(boxes, step))
+            boxes = refine(reference, step)
+            reference = boxes.detach()
             states.append(normed)
-            all_boxes.append(refined)
             presence.append(self.presence_head(self.presence_norm(z[:, 0]))[:, 0].float())
         presence_logits = torch.stack(presence)
         if self.presence_clamp is not None:
