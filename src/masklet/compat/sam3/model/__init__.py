@@ -1,0 +1,1 @@
+"""Stands for the original's package `sam3.model`."""
