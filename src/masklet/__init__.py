@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from masklet import errors
+    from masklet import compat, errors
     from masklet.checkpoint import load_model
     from masklet.inference.frame_result import FrameResult
     from masklet.inference.image_predictor import ImagePredictor
@@ -26,6 +26,7 @@ __all__ = [
     "ImagePredictor",
     "__version__",
     "build_model",
+    "compat",
     "errors",
     "load_model",
 ]
@@ -38,11 +39,12 @@ _HOMES = {
     "build_model": "masklet.model.build",
     "load_model": "masklet.checkpoint",
 }
+_MODULES = ("compat", "errors")
 
 
 def __getattr__(name: str) -> object:
-    if name == "errors":
-        return importlib.import_module("masklet.errors")
+    if name in _MODULES:
+        return importlib.import_module(f"masklet.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'masklet' has no attribute {name!r}")
     value: object = getattr(importlib.import_module(_HOMES[name]), name)
