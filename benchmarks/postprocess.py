@@ -3,9 +3,10 @@
 Masks of 288 x 288 logits (those of the `sam3` preset) to codes at 1080p, 4K and 24 megapixels, for 1, 20 and 200
 masks of two kinds: `objects` (ellipses with uneven edges, a tenth of the picture in the mean) and `clutter` (smooth
 noise over the whole picture: half of it inside, hundreds of parts; far worse than anything seen). `full` is the plain
-way: each mask stretched by PyTorch, compared with 0, and encoded by pycocotools. Each case runs in a process of its own
-with one thread; `peak_mb` is what that process needed above its imports and the logits, the codes included. Medians;
-one JSON line per case.
+way: each mask stretched by PyTorch, compared with 0, and encoded by pycocotools. `save` is `codes` and all that
+`FrameResult.save` writes: a PNG of each mask, the label map, the overlay, JSON. Each case runs in a process of its own
+with one thread; `peak_mb` is what that process needed above its imports and the logits, the codes included (`save`: the
+picture as well). Medians; one JSON line per case, to append to results.jsonl.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -24,8 +26,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from masklet.inference.postprocess import masks_to_rles
+from masklet.inference.postprocess import frame_result, masks_to_rles
 from masklet.ops.masks import Rle, encode_rle, rle_iou
+from masklet.types import Detections
 
 SIDE = 288
 SIZES_HW = {"1080p": (1080, 1920), "4K": (2160, 3840), "24MP": (4000, 6000)}
@@ -33,11 +36,11 @@ COUNTS = (1, 20, 200)
 # The plain way takes 40 s for 200 masks of 24 megapixels: it is timed for the others only.
 CASES = [
     (way, kind, size, count)
-    for way in ("masklet", "full")
+    for way in ("codes", "full", "save")
     for kind in ("objects", "clutter")
     for size in SIZES_HW
     for count in COUNTS
-    if way == "masklet" or (kind == "objects" and count < 200)
+    if way == "codes" or (kind == "objects" and (way == "save" or count < 200))
 ]
 
 
@@ -65,6 +68,27 @@ def plain_way(logits: torch.Tensor, size_hw: tuple[int, int]) -> list[Rle]:
     return rles
 
 
+def save_all(logits: torch.Tensor, size_hw: tuple[int, int]) -> list[Rle]:
+    """Codes and files of every mask."""
+    count = len(logits)
+    detections = Detections(
+        query_idx=torch.arange(count),
+        scores=torch.linspace(1, 0.5, count),
+        boxes_cxcywh_norm=torch.tensor([0.5, 0.5, 0.4, 0.3]).expand(count, 4),
+        mask_logits=logits,
+    )
+    picture = np.full((*size_hw, 3), 120, dtype=np.uint8)
+    result = frame_result(
+        detections, image="image", image_size_hw=size_hw, concept="dog", presence=1, model="", source=picture
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        result.save(folder)
+    return result.rle()
+
+
+WAYS = {"codes": masks_to_rles, "full": plain_way, "save": save_all}
+
+
 def memory(field: str) -> int:
     """Bytes of a field of this process's status, such as VmHWM (highest) or VmRSS (now)."""
     for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
@@ -77,7 +101,7 @@ def run_once(way: str, kind: str, size: str, count: int) -> None:
     """One case in this process; prints what it took as JSON."""
     torch.set_num_threads(1)
     size_hw = SIZES_HW[size]
-    function = masks_to_rles if way == "masklet" else plain_way
+    function = WAYS[way]
     function(make_logits(kind, 1), (300, 400))  # warm-up
     logits = make_logits(kind, count)
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the highest memory so far

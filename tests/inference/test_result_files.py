@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import resource
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +101,21 @@ def test_an_interruption_leaves_the_earlier_result(tmp_path: Path, monkeypatch: 
         result.save(tmp_path)
     assert content(tmp_path / "street") == [f"{folder.name}/{name}" for name in content(folder)]
     assert len(json.loads((folder / "result.json").read_text())["detections"]) == 1
+
+
+def test_saving_many_large_masks_needs_little_memory(tmp_path: Path) -> None:
+    """60 masks of 1.5 megapixels are 90 MB as pixels; one, the label map and what numpy adds stay below 15 MB."""
+    one = make_result(np.pad(MASKS[:1], ((0, 0), (500, 470), (700, 759))))
+    result = replace(
+        one, mask_counts=one.mask_counts * 60, scores=one.scores.repeat(60), boxes_xyxy=one.boxes_xyxy.repeat(60, 0)
+    )
+    tracemalloc.start()
+    folder = result.save(tmp_path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert result.image_size_hw == (1000, 1500)
+    assert len(content(folder)) == 62
+    assert peak < 15e6
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:

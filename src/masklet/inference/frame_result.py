@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from masklet.errors import InputError, MissingExtraError
 from masklet.media.images import ImageSource, Pixels, read_image
-from masklet.ops.masks import BoolArray, Rle, decode_crop, decode_rle, decode_rles, rle_areas
+from masklet.ops.masks import BoolArray, Rle, decode_crop, decode_rles, rle_areas
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -87,7 +87,7 @@ class FrameResult:
     def iter_masks(self) -> Iterator[BoolArray]:
         """(H, W) bool masks, one at a time; nothing is kept."""
         for rle in self.rle():
-            yield np.ascontiguousarray(decode_rle(rle))
+            yield decode_rles([rle], self.image_size_hw)[0]
 
     @functools.cached_property
     def areas(self) -> npt.NDArray[np.int64]:
