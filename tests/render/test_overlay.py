@@ -204,5 +204,7 @@ def test_pictures_that_do_not_fit() -> None:
         make_result().overlay()
     with pytest.raises(InputError, match=r"\(30, 41\).*\(41, 30\)"):
         make_result().overlay(picture((41, 30)))
+    with pytest.raises(InputError, match=r"\(30, 41\).*\(60, 82\)"):
+        make_result(source=picture((60, 82))).overlay()
     with pytest.raises(InputError, match="expected results"):
         draw_results([])

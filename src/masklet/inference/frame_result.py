@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from masklet.errors import InputError, MissingExtraError
-from masklet.media.images import ImageSource, Pixels, read_image
+from masklet.media.images import MAX_PIXELS, ImageSource, Pixels, read_image
 from masklet.ops.masks import BoolArray, Rle, decode_crop, decode_rles, rle_areas
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ def _picture_of(result: FrameResult, image: ImageSource | None) -> Pixels:
     if source is None:
         raise InputError(f"{result.image}: the picture is not known to the result; pass it as image=")
     # The picture has been accepted once, under whatever limit that was.
-    return read_image(source, max_pixels=max(1, result.image_size_hw[0] * result.image_size_hw[1]))
+    return read_image(source, max_pixels=max(MAX_PIXELS, result.image_size_hw[0] * result.image_size_hw[1]))
 
 
 def _shortest(number: np.float32) -> float:
