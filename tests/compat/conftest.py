@@ -25,7 +25,7 @@ def sam3_pt(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def model(sam3_pt: Path) -> Sam3Image:
-    return build_sam3_image_model(checkpoint_path=sam3_pt)
+    return build_sam3_image_model(checkpoint_path=sam3_pt, device="cpu")
 
 
 @pytest.fixture(scope="session")

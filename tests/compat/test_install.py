@@ -77,7 +77,7 @@ def python(*arguments: object, **variables: str) -> subprocess.CompletedProcess[
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PYTHONWARNINGS": "error", **variables},
+        env={**os.environ, "PYTHONWARNINGS": "error", "CUDA_VISIBLE_DEVICES": "", **variables},
     )
 
 
