@@ -19,9 +19,10 @@ from typer.main import get_command
 from masklet import __version__
 from masklet.cli.convert import convert
 from masklet.cli.info import info
+from masklet.cli.messages import message_of, say
+from masklet.cli.segment import segment
 from masklet.cli.synth import synth
 from masklet.cli.train import train
-from masklet.errors import MaskletError
 
 DEBUG_VARIABLE = "MASKLET_DEBUG"
 _debug: ContextVar[bool] = ContextVar("debug", default=False)
@@ -33,7 +34,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-for _verb in (train, synth, convert, info):
+for _verb in (segment, train, synth, convert, info):
     app.command()(_verb)
 
 
@@ -56,15 +57,16 @@ def options(
     _debug.set(debug)
 
 
-class _OneLine(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return f"masklet: {record.levelname.lower()}: {' '.join(record.getMessage().split())}"
+class _ToStderr(logging.Handler):
+    """Looks `sys.stderr` up for every record: while a progress bar is shown it is another one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(record.getMessage(), record.levelname.lower())
 
 
 def run() -> None:
     """Entry point of the command; ends the process with the exit code."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(_OneLine())
+    handler = _ToStderr()
     package_log = logging.getLogger("masklet")
     package_log.addHandler(handler)
     try:
@@ -99,18 +101,12 @@ def _report(error: Exception) -> int:
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "masklet"
         return _say(f"{describe()} See '{command} --help'.", 2)
-    if isinstance(error, MaskletError):
-        return _say(str(error), 1)
-    if isinstance(error, MemoryError):
-        return _say("out of memory: use a smaller picture, fewer concepts at a time, or --dtype bfloat16", 1)
-    if isinstance(error, OSError):
-        return _say(f"{error.filename or 'system'}: {error.strerror or error}", 1)
     hint = "" if _debugging() else "; this is a fault of masklet, run 'masklet --debug ...' for the traceback"
-    return _say(f"unexpected {type(error).__name__}: {error}{hint}", 1)
+    return _say(message_of(error, hint=hint), 1)
 
 
 def _say(message: str, code: int) -> int:
-    sys.stderr.write(f"masklet: error: {' '.join(message.split())}\n")
+    say(message)
     return code
 
 

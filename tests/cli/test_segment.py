@@ -1,0 +1,345 @@
+"""`masklet segment`: what it prints and writes, and how it goes wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+from PIL import Image
+
+import masklet.inference
+from confident import confident_file, confident_model, picture
+from masklet import Exemplar, FrameResult, ImagePredictor
+from masklet.cli import main
+
+SCHEMA = json.loads((Path(masklet.inference.__path__[0]) / "result.schema.json").read_text())
+COMMAND = [sys.executable, "-m", "masklet"]
+
+
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return confident_file(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with two pictures and one below it; the test stands beside it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos/more").mkdir(parents=True)
+    for k, name in enumerate(("a.png", "b.png", "more/c.png")):
+        Image.fromarray(picture(60 + k, 90 + k, k)).save(tmp_path / "photos" / name)
+    return tmp_path / "photos"
+
+
+class Run:
+    """`masklet segment ARGUMENTS` in this process: exit code, stdout and stderr."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], model_file: Path) -> None:
+        self.capsys, self.model_file = capsys, model_file
+
+    def __call__(self, *arguments: str | Path, model: bool = True) -> tuple[int, str, str]:
+        chosen = ["--model", str(self.model_file), "--dtype", "float32"] if model else []
+        before, sys.argv = sys.argv, ["masklet", "segment", *map(str, arguments), *chosen]
+        try:
+            with pytest.raises(SystemExit) as stop:
+                main.run()
+        finally:
+            sys.argv = before
+        out = self.capsys.readouterr()
+        assert isinstance(stop.value.code, int)
+        return stop.value.code, out.out, out.err
+
+
+@pytest.fixture
+def segment(capsys: pytest.CaptureFixture[str], model_file: Path) -> Run:
+    return Run(capsys, model_file)
+
+
+def documents(out: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def assert_same(document: dict[str, Any], result: FrameResult) -> None:
+    """Equal but for rounding: weights that lie elsewhere in memory are multiplied in another order."""
+    expected = result.to_dict()
+    assert {**document, "presence": 0, "detections": 0} == {**expected, "presence": 0, "detections": 0}
+    assert document["presence"] == pytest.approx(expected["presence"], abs=1e-5)
+    assert len(document["detections"]) == len(expected["detections"])
+    for mine, theirs in zip(document["detections"], expected["detections"], strict=True):
+        assert mine["score"] == pytest.approx(theirs["score"], abs=1e-5)
+        assert mine["box_xyxy"] == pytest.approx(theirs["box_xyxy"], abs=1e-2)
+        assert mine["area"] == pytest.approx(theirs["area"], abs=10)  # pixels on the edge
+
+
+# --- what comes out ---------------------------------------------------------------------------------------------------
+
+
+def test_a_line_for_each_picture_and_files_in_out(segment: Run, photos: Path) -> None:
+    code, out, err = segment("photos", "-c", "dog", "-c", "red bus", "--threshold", "0.23", "--threshold", "1")
+    assert code == 0
+    lines = out.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["photos/a.png", "photos/b.png", "photos/more/c.png"]
+    assert all(" x dog (best 0." in line and "no red bus (presence 0." in line for line in lines)
+    assert err.startswith("3 pictures in ")
+    assert err.endswith("results are in out\n")
+    assert err.count("\n") == 1
+    for name in ("a", "b", "more/c"):
+        found = {path.name for path in (Path("out") / name / "dog").iterdir()}
+        assert found == {"masks", "labels.png", "overlay.png", "result.json"}
+    assert len(json.loads(Path("out/annotations.json").read_text())["images"]) == 3
+
+
+def test_json_is_one_document_per_picture_and_concept_and_nothing_else(segment: Run, photos: Path) -> None:
+    before = sorted(photos.parent.rglob("*"))
+    code, out, err = segment("photos/*.png", "-c", "dog", "-c", "狗 🚚", "--json")
+    assert (code, err) == (0, "")
+    found = documents(out)
+    assert [(one["image"], one["concept"]) for one in found] == [
+        (f"photos/{name}.png", concept) for name in "ab" for concept in ("dog", "狗 🚚")
+    ]
+    for one in found:
+        jsonschema.validate(one, SCHEMA)
+    assert found[0]["detections"]
+    assert_same(found[0], ImagePredictor(confident_model()).segment("photos/a.png", "dog"))
+    assert sorted(photos.parent.rglob("*")) == before  # nothing was written
+
+
+def test_json_with_files(segment: Run, photos: Path) -> None:
+    code, first, err = segment("photos/a.png", "-c", "dog", "--json", "--out", "results")
+    assert (code, err) == (0, "")
+    assert json.loads(Path("results/a/dog/result.json").read_text()) == documents(first)[0]
+    assert segment("photos/a.png", "-c", "dog", "--json", "--out", "results")[1] == first  # from the files
+
+
+@pytest.mark.parametrize(
+    ("options", "exemplars"),
+    [
+        (["--box", "10,20,40,55"], [Exemplar((10, 20, 40, 55))]),
+        (["--box", "10,20,40,55,0"], [Exemplar((10, 20, 40, 55), False)]),
+        (["--box", " 10, 20.5,40 ,55 ,1"], [Exemplar((10, 20.5, 40, 55))]),
+        (["--point", "12,30"], [Exemplar.point((12, 30))]),
+        (["--point", "12,30,0", "--box", "1,2,30,40"], [Exemplar((1, 2, 30, 40)), Exemplar.point((12, 30), False)]),
+        (["--mask", "mask.png"], [Exemplar((10, 20, 40, 55))]),
+    ],
+)
+@pytest.mark.parametrize("concept", ["dog", None])
+def test_exemplars(
+    segment: Run, photos: Path, options: list[str], exemplars: list[Exemplar], concept: str | None
+) -> None:
+    mask = np.zeros((60, 90), dtype=np.uint8)
+    mask[20:55, 10:40] = 1
+    Image.fromarray(mask).save("mask.png")
+    code, out, err = segment("photos/a.png", *options, "--json", *(["-c", concept] if concept else []))
+    assert (code, err) == (0, "")
+    (found,) = documents(out)
+    assert_same(found, ImagePredictor(confident_model()).segment("photos/a.png", concept, exemplars=exemplars))
+
+
+def test_an_exemplar_from_another_picture(segment: Run, photos: Path) -> None:
+    code, out, _ = segment(
+        "photos", "-c", "dog", "--box", "10,20,40,55", "--exemplar-from", "photos/a.png", "--json", "--image-size", "56"
+    )
+    assert code == 0
+    predictor = ImagePredictor(confident_model())
+    expected = predictor.segment(
+        "photos/b.png", "dog", exemplars=[Exemplar((10, 20, 40, 55))], exemplar_image="photos/a.png", image_size=56
+    )
+    assert_same(documents(out)[1], expected)
+
+
+def test_duplicates(segment: Run, photos: Path) -> None:
+    def counts(*options: str) -> list[int]:
+        arguments = ["photos/a.png", "-c", "dog", "-c", "cat", "--threshold", "0", "--json"]
+        return [len(one["detections"]) for one in documents(segment(*arguments, *options)[1])]
+
+    within, across = counts("--nms", "0.3"), counts("--nms", "0.3", "--nms-across")
+    assert counts() == counts("--nms", "1") == [12, 12]
+    assert sum(across) < sum(within) < 24
+
+
+def test_yolo(segment: Run, photos: Path) -> None:
+    assert segment("photos", "-c", "dog", "--yolo")[0] == 0
+    assert sorted(path.name for path in Path("out/yolo/labels").rglob("*.txt")) == ["a.txt", "b.txt", "c.txt"]
+    assert "dog" in Path("out/yolo/data.yaml").read_text()
+
+
+def test_results_are_no_pictures_of_the_next_run(segment: Run, photos: Path) -> None:
+    for expected in (3, 3):
+        code, out, _ = segment("photos", "-c", "dog", "--out", "photos/results")
+        assert (code, len(out.splitlines())) == (0, expected)
+
+
+# --- a run goes on ----------------------------------------------------------------------------------------------------
+
+
+def test_finished_pictures_are_not_done_again(segment: Run, photos: Path) -> None:
+    first = segment("photos/a.png", "-c", "dog")[1]
+    code, out, err = segment("photos", "-c", "dog")
+    assert code == 0
+    assert out.splitlines()[0] == first.splitlines()[0] + " [done before]"
+    assert "[done before]" not in out.splitlines()[1]
+    assert "3 pictures" in err
+    assert "1 of them done before" in err
+    assert "[done before]" not in segment("photos", "-c", "dog", "--again")[1]
+    for change in (["--threshold", "0.3"], ["--box", "1,2,30,40"], ["--nms", "0.1"], ["--image-size", "56"]):
+        assert "[done before]" not in segment("photos", "-c", "dog", *change)[1]
+
+
+def test_ctrl_c_stops_and_the_same_line_goes_on(photos: Path, model_file: Path) -> None:
+    for k in range(40):
+        Image.fromarray(picture(30, 40, k)).save(photos / f"more/{k:02d}.png")
+    line = [*COMMAND, "segment", "photos", "-c", "dog", "--model", str(model_file), "--dtype", "float32"]
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    first = process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    rest, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    done = 1 + rest.count("\n")
+    assert err == f"masklet: note: stopped after {done} of 43 pictures; the same line goes on from there\n"
+    again = subprocess.run(line, capture_output=True, text=True, check=True, timeout=60)
+    assert again.stdout.count("[done before]") in (done, done + 1)  # it may have been cut after writing
+    assert again.stdout.splitlines()[0] == f"{first.strip()} [done before]"
+    assert again.stdout.count("\n") == 43
+
+
+# --- how it goes wrong ------------------------------------------------------------------------------------------------
+
+
+def test_one_bad_file_is_reported_and_the_rest_are_done(segment: Run, photos: Path) -> None:
+    (photos / "b.png").write_bytes(b"no picture")
+    code, out, err = segment("photos", "missing.jpg", "-c", "dog")
+    assert code == 1
+    assert [line.split(":")[0] for line in out.splitlines()] == ["photos/a.png", "photos/more/c.png"]
+    lines = err.splitlines()
+    assert lines[0].startswith("masklet: error: photos/b.png: expected a picture")
+    assert lines[1].startswith("masklet: error: missing.jpg: expected a picture, there is no such file")
+    assert lines[-1] == "masklet: error: 2 of 4 pictures failed"
+    assert len(json.loads(Path("out/annotations.json").read_text())["images"]) == 2
+
+
+def test_an_exemplar_that_fits_some_pictures_only(segment: Run, photos: Path) -> None:
+    Image.fromarray(picture(300, 400)).save(photos / "large.png")
+    code, out, err = segment("photos/a.png", "photos/large.png", "--box", "200,100,300,250", "--json")
+    assert code == 1
+    assert [one["image"] for one in documents(out)] == ["photos/large.png"]
+    assert err.splitlines()[0].startswith("masklet: error: photos/a.png: an exemplar box must overlap the picture")
+
+
+USAGE: dict[str, tuple[list[str], str]] = {
+    "nothing to find": (["photos"], "say what to find"),
+    "no picture": (["-c", "dog"], "IMAGE"),
+    "three numbers": (["photos", "--box", "1,2,3"], "got '1,2,3'"),
+    "six numbers": (["photos", "--box", "1,2,3,4,1,1"], "got '1,2,3,4,1,1'"),
+    "words": (["photos", "--box", "a,b,c,d"], "got 'a,b,c,d'"),
+    "reversed": (["photos", "--box", "9,9,1,1"], "9,9,1,1: an exemplar box must be"),
+    "no area": (["photos", "--box", "1,1,1,5"], "1,1,1,5: an exemplar box must have an area"),
+    "nan": (["photos", "--box", "nan,0,5,5"], "nan,0,5,5: "),
+    "label": (["photos", "--box", "1,2,3,4,2"], "label must be 1 (positive) or 0 (negative), got 2"),
+    "point": (["photos", "--point", "4"], "got '4'"),
+    "threshold": (["photos", "-c", "dog", "--threshold", "1.5"], "expected a number in 0..1, got 1.5"),
+    "threshold nan": (["photos", "-c", "dog", "--threshold", "nan"], "got nan"),
+    "thresholds": (["photos", "-c", "dog", "--threshold", "0", "--threshold", "1"], "each of 1 concepts"),
+    "overlap": (["photos", "-c", "dog", "--nms=-1"], "got -1"),
+    "twice": (["photos", "-c", "dog", "-c", "dog"], "every concept once"),
+    "yolo without files": (["photos", "-c", "dog", "--json", "--yolo"], "--out"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), USAGE.values(), ids=USAGE.keys())
+def test_bad_usage_is_one_line_and_2(segment: Run, photos: Path, arguments: list[str], message: str) -> None:
+    code, out, err = segment(*arguments)
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert message in err
+    assert not Path("out").exists()
+
+
+FAILURES: dict[str, tuple[list[str], str]] = {
+    "empty concept": (["photos", "-c", "  "], "at least one visible character"),
+    "input size": (["photos", "-c", "dog", "--image-size", "85"], "multiple of the patch size 14, got 85"),
+    "device": (["photos", "-c", "dog", "--device", "abacus"], "got 'abacus'"),
+    "overlap needed": (["photos", "-c", "dog", "--nms-across"], "nms_across needs nms_iou"),
+    "empty folder": (["empty", "-c", "dog"], "empty: expected a folder with pictures"),
+    "empty pattern": (["photos/*.jpg", "-c", "dog"], "photos/*.jpg: expected a pattern that fits"),
+    "no mask": (["photos", "--mask", "nothing.png"], "nothing.png: expected a picture"),
+    "empty mask": (["photos", "--mask", "black.png"], "must have a pixel set"),
+    "no such reference": (["photos", "--box", "1,2,3,4", "--exemplar-from", "nothing.png"], "nothing.png: expected"),
+    "place of results": (["photos", "-c", "dog", "--out", "black.png/out"], "black.png/out: cannot be written"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), FAILURES.values(), ids=FAILURES.keys())
+def test_what_concerns_all_pictures_is_one_line_and_1(
+    segment: Run, photos: Path, arguments: list[str], message: str
+) -> None:
+    Path("empty").mkdir()
+    Image.new("L", (90, 60)).save("black.png")
+    code, out, err = segment(*arguments)
+    assert (code, out) == (1, "")
+    assert err.count("\n") == 1
+    assert message in err
+
+
+def test_wrong_models(segment: Run, photos: Path) -> None:
+    Path("half.safetensors").write_bytes(segment.model_file.read_bytes()[:5000])
+    for name, message in (("nope.pt", "no such file"), ("half.safetensors", "half.safetensors")):
+        code, out, err = segment("photos", "-c", "dog", "--model", name, model=False)
+        assert (code, out, err.count("\n")) == (1, "", 1)
+        assert message in err
+
+
+# --- on a terminal ----------------------------------------------------------------------------------------------------
+
+
+def on_terminal(arguments: list[str], columns: int = 80) -> str:
+    """What a user sees of `masklet segment ARGUMENTS`."""
+    terminal, end = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, "segment", *arguments],
+        stdin=end,
+        stdout=end,
+        stderr=end,
+        env=os.environ | {"COLUMNS": str(columns), "TERM": "xterm"},
+    )
+    os.close(end)
+    seen = b""
+    try:
+        while part := os.read(terminal, 65536):
+            seen += part
+    except OSError:  # how a terminal says that the other side is gone
+        pass
+    os.close(terminal)
+    assert process.wait(60) == 0, seen
+    return seen.decode()
+
+
+def test_a_bar_on_a_terminal_only(segment: Run, photos: Path, model_file: Path) -> None:
+    arguments = ["photos", "-c", "dog", "--model", str(model_file), "--dtype", "float32"]
+    seen = on_terminal(arguments)
+    assert "3/3" in seen
+    assert "photos/more/c.png: " in seen
+    assert "\x1b" not in "".join(segment(*arguments, model=False)[1:])
+    # JSON on a terminal stays one line per document: no bar that would break it.
+    seen = on_terminal([*arguments, "--json"], columns=40)
+    assert "3/3" not in seen
+    assert len(documents(seen)) == 3
+
+
+def test_help_fits_a_terminal_and_names_the_fixed_options(segment: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = segment("--help", model=False)
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 80
+    for option in ("concept", "box", "point", "mask", "threshold", "model", "device", "dtype", "out", "json"):
+        assert f"--{option} " in out
