@@ -164,7 +164,7 @@ DEFAULT_RECIPE = Recipe(
         Stage(name="paint", steps=1000, rate=1.5e-3, warmup=0, tail=1.0, dense=DenseSteps(masks=True)),
         Stage(
             name="detect",
-            steps=4800,
+            steps=3400,
             rate=1e-3,
             recognition_factor=0.15,
             dense=DenseSteps(every=4, images=12, masks=True),
@@ -172,7 +172,7 @@ DEFAULT_RECIPE = Recipe(
         ),
         Stage(
             name="sharpen",
-            steps=1400,
+            steps=1000,
             image_size=336,
             rate=3e-4,
             tail=1.0,
