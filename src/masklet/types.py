@@ -28,11 +28,13 @@ class ImageFeatures:
         tracker_levels: the same shapes for clicks and video, or None when the model has no tracker neck or it was
             not asked for.
         image_sizes_hw: original (height, width) in pixels of each of the B images.
+        names: what the images are called; B of them, or none where that is not known.
     """
 
     levels: tuple[Tensor, ...]
     tracker_levels: tuple[Tensor, ...] | None
     image_sizes_hw: tuple[tuple[int, int], ...]
+    names: tuple[str, ...] = ()
 
     @property
     def device(self) -> torch.device:
@@ -64,6 +66,7 @@ class ImageFeatures:
             levels=tuple(level[part] for level in self.levels),
             tracker_levels=None if tracker is None else tuple(t[part] for t in tracker),
             image_sizes_hw=self.image_sizes_hw[part],
+            names=self.names[part],
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias, TypeVar
 
 import torch
@@ -27,13 +27,16 @@ class PictureBatch:
 
     Attributes:
         features: of B pictures.
-        names: what their results call them.
         sources: where their pixels can be had again; None where only features were given.
     """
 
     features: ImageFeatures
-    names: tuple[str, ...]
     sources: tuple[ImageSource | None, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the results call the pictures."""
+        return self.features.names or ("image",) * len(self.features)
 
 
 def in_chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
@@ -70,10 +73,7 @@ def picture_batches(
             if image_size is not None:
                 raise InputError("image_size is for pictures: features have the size at which they were encoded")
             features = concat_features([one for one in chunk if isinstance(one, ImageFeatures)])
-            unknown = len(features)
-            yield PictureBatch(
-                features=_fitting(model, features), names=("image",) * unknown, sources=(None,) * unknown
-            )
+            yield PictureBatch(features=_fitting(model, features), sources=(None,) * len(features))
 
 
 def input_side(model: Detector, image_size: int | None) -> int:
@@ -97,11 +97,13 @@ def concat_features(features: Sequence[ImageFeatures]) -> ImageFeatures:
     """The features of all pictures as one batch; tracker features only if all have them."""
     if len(features) == 1:
         return features[0]
+    named = all(one.names for one in features)
     trackers = [one.tracker_levels for one in features if one.tracker_levels is not None]
     return ImageFeatures(
         levels=_joined([one.levels for one in features]),
         tracker_levels=_joined(trackers) if len(trackers) == len(features) else None,
-        image_sizes_hw=tuple(itertools.chain.from_iterable(one.image_sizes_hw for one in features)),
+        image_sizes_hw=tuple(size for one in features for size in one.image_sizes_hw),
+        names=tuple(name for one in features for name in one.names) if named else (),
     )
 
 
@@ -143,4 +145,4 @@ def _encoded(model: Detector, sources: Iterable[ImageSource], side: int, max_pix
         kept.append(source)
     with stage("encode", model.device):
         features = model.encode_image(torch.cat(squares), sizes)
-    return PictureBatch(features=features, names=tuple(names), sources=tuple(kept))
+    return PictureBatch(features=replace(features, names=tuple(names)), sources=tuple(kept))

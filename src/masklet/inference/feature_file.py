@@ -65,6 +65,7 @@ def save_features(features: ImageFeatures, path: str | Path, model: Detector) ->
         "version": VERSION,
         "fingerprint": fingerprint(model),
         "image_sizes_hw": json.dumps(features.image_sizes_hw),
+        "names": json.dumps(features.names),
     }
     with written_aside(target) as aside:
         try:
@@ -101,7 +102,12 @@ def load_features(path: str | Path, model: Detector) -> ImageFeatures:
         )
     sizes = tuple((int(height), int(width)) for height, width in json.loads(metadata["image_sizes_hw"]))
     tracker = _levels(tensors, "tracker_levels")
-    features = ImageFeatures(levels=_levels(tensors, "levels"), tracker_levels=tracker or None, image_sizes_hw=sizes)
+    features = ImageFeatures(
+        levels=_levels(tensors, "levels"),
+        tracker_levels=tracker or None,
+        image_sizes_hw=sizes,
+        names=tuple(json.loads(metadata["names"])),
+    )
     return features.to(device=model.device, dtype=model.dtype)
 
 
