@@ -296,16 +296,29 @@ def images(config: ModelConfig, count: int, seed: int = 0) -> Tensor:
     return 0.6 * nn.functional.interpolate(coarse, (side, side), mode="nearest") + 0.4 * fine
 
 
+def _edge_box(grid: int) -> tuple[float, float, float, float]:
+    """A box 7 cells wide, placed so that float32 and float64 give RoIAlign's 7 bins another number of samples."""
+    width = torch.tensor(7 / grid)
+    for centre in torch.linspace(0.35, 0.65, 1000):
+        counts = []
+        for x, w in ((centre, width), (centre.double(), width.double())):
+            left, right = (x - w / 2) * grid, (x + w / 2) * grid
+            counts.append(int(((right - left) / 7).ceil()))
+        if counts[0] != counts[1]:
+            return (float(centre), 0.5, float(width), 0.37)
+    raise ValueError(f"no such box on a grid of {grid}")
+
+
 def case(config: ModelConfig, seed: int = 0) -> Case:
     """All situations at once on three images, two of them asked several concepts.
 
-    Boxes of both labels: inside, partly outside, smaller than a cell, exactly 7 cells wide (the edge of the number of
-    samples of RoIAlign), and the whole image.
+    Boxes of both labels: inside, partly outside, smaller than a cell, on the edge of the number of samples, and the
+    whole image.
     """
     cell = 1 / config.vision.grid
     inside, other = (0.4, 0.55, 0.3, 0.5), (0.62, 0.31, 0.21, 0.17)
     outside, tiny = (0.05, 0.9, 0.3, 0.4), (0.71, 0.33, 0.4 * cell, 0.7 * cell)
-    seven, whole = (0.55, 0.5, 7 * cell, 0.37), (0.5, 0.5, 1.0, 1.0)
+    seven, whole = _edge_box(config.vision.grid), (0.5, 0.5, 1.0, 1.0)
     visual = phrase(config, 1, seed + 99)  # the reserved word that stands where only exemplars are given
     prompts = (
         Prompt(image_idx=0, token_ids=phrase(config, 3, seed)),
