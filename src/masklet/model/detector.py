@@ -95,7 +95,8 @@ class Detector(nn.Module):
         if tracker and self.tracker_neck is None:
             raise ValueError(f"model {self.config.name!r} has no tracker neck: tracker features cannot be computed")
         trunk = self.vision_encoder(pixels.to(device=self.device, dtype=self.dtype))
-        sizes = tuple(image_sizes_hw) if image_sizes_hw is not None else (tuple(pixels.shape[-2:]),) * len(pixels)
+        height, width = pixels.shape[-2:]
+        sizes = tuple(image_sizes_hw) if image_sizes_hw is not None else ((height, width),) * len(pixels)
         return ImageFeatures(
             levels=self.neck(trunk),
             tracker_levels=self.tracker_neck(trunk) if tracker and self.tracker_neck is not None else None,
