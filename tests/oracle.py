@@ -297,14 +297,19 @@ def images(config: ModelConfig, count: int, seed: int = 0) -> Tensor:
 
 
 def _edge_box(grid: int) -> tuple[float, float, float, float]:
-    """A box 7 cells wide, placed so that float32 and float64 give RoIAlign's 7 bins another number of samples."""
+    """A box 7 cells wide for which float32 and float64 give RoIAlign's 7 bins another number of samples.
+
+    Its bins begin near the middle between two cells: elsewhere the map is linear across the samples of a bin, and one
+    sample is worth as much as two.
+    """
     width = torch.tensor(7 / grid)
     for centre in torch.linspace(0.35, 0.65, 1000):
-        counts = []
+        counts, start = [], 0.0
         for x, w in ((centre, width), (centre.double(), width.double())):
             left, right = (x - w / 2) * grid, (x + w / 2) * grid
             counts.append(int(((right - left) / 7).ceil()))
-        if counts[0] != counts[1]:
+            start = float(left)
+        if counts[0] != counts[1] and 0.4 < start % 1 < 0.6:
             return (float(centre), 0.5, float(width), 0.37)
     raise ValueError(f"no such box on a grid of {grid}")
 

@@ -66,7 +66,7 @@ def our_answers(model: Detector, case: Case) -> Answers:
         exemplars=_valid_tokens(exemplars),
         memory=list(raw.memory),
         queries=list(raw.queries),
-        boxes=list(seen["decoder"].boxes_cxcywh_norm.transpose(0, 1)),
+        boxes=list(torch.cat((seen["decoder"].boxes_cxcywh_norm[:-1], raw.boxes_cxcywh_norm[None])).transpose(0, 1)),
         presence=list(raw.presence_logits),
         logits=list(raw.class_logits),
         masks=model.decode_masks(features, image_idx, prompt, raw, everything),
