@@ -1,7 +1,7 @@
 """The documentation is true: its links lead somewhere, its Python blocks are clean and run, its commands work.
 
-A page is a program: its ```python blocks run in order in one namespace, and its ```console lines that start with
-`$ masklet` run between them, in a folder of their own that holds the example pictures (`photo.jpg`, `dog.jpg`,
+A page is a program: its ```python blocks run in order in one namespace, and its ```console lines that call
+`masklet` run between them, in a folder of their own that holds the example pictures (`photo.jpg`, `dog.jpg`,
 `photos/`) and `sam3.pt`, a tiny file in the layout of the public checkpoint. A block that is preceded by the comment
 `<!-- not run: reason -->` is only linted. In a checkout without the default model's weights a tiny untrained model
 stands in for it.
@@ -57,10 +57,10 @@ def blocks(page: Path) -> list[Block]:
 
 
 def commands(block: Block) -> list[list[str]]:
-    """The `$ masklet ...` lines of a console block, continued lines joined; other lines are output."""
+    """The lines of a console block that call `masklet`, continued lines joined; other lines are output."""
     joined = block.code.replace("\\\n", " ")
-    lines = [line[2:] for line in joined.splitlines() if line.startswith("$ ")]
-    return [shlex.split(line.partition(" > ")[0], comments=True)[1:] for line in lines if line.startswith("masklet ")]
+    lines = re.findall(r"^\$ (?:\.venv/bin/)?masklet (.+)$", joined, re.MULTILINE)
+    return [shlex.split(line.partition(" > ")[0], comments=True) for line in lines]
 
 
 def anchors(page: Path) -> set[str]:
