@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from command import masklet
 from masklet import __version__
 from masklet.checkpoint import load_detector, save_native
 from masklet.cli import main
@@ -23,19 +24,6 @@ def checkpoint(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.safetensors"
     save_native(build_model("test", seed=0), path)
     return path
-
-
-def masklet(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of `masklet ARGUMENTS`, run in this process."""
-    before, sys.argv = sys.argv, ["masklet", *map(str, arguments)]
-    try:
-        with pytest.raises(SystemExit) as stop:
-            main.run()
-    finally:
-        sys.argv = before
-    out = capsys.readouterr()
-    assert isinstance(stop.value.code, int)
-    return stop.value.code, out.out, out.err
 
 
 def test_as_a_process_help_and_version_do_not_load_torch() -> None:
@@ -51,6 +39,16 @@ def test_as_a_process_help_and_version_do_not_load_torch() -> None:
         )
         assert done.returncode == 0, done.stderr
         assert expected in done.stdout
+
+
+def test_no_verb_shows_the_help_and_every_verb_on_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, err = masklet(capsys)
+    assert (code, err) == (0, "")
+    assert out == masklet(capsys, "--help")[1]
+    assert "..." not in out.partition("Commands:")[2]  # how a description that is cut would end
 
 
 @pytest.mark.parametrize(

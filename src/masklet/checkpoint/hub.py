@@ -54,7 +54,7 @@ def _packaged() -> Path:
     if not path.is_file():
         raise CheckpointError(
             f"the default model's weights are not in this installation (expected {path.name} in the package's folder "
-            "'weights'); reinstall masklet, or give the path of a checkpoint"
+            "'weights'); reinstall masklet, make them with 'masklet train default', or give the path of a checkpoint"
         )
     return path
 

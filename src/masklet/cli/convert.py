@@ -41,7 +41,10 @@ def convert(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
 ) -> None:
-    """Convert a checkpoint between the formats of Meta, Hugging Face and masklet."""
+    """Convert a checkpoint to another format.
+
+    Formats: Meta's (.pt), Hugging Face's (a folder) and the native one (.safetensors); any to any, bit by bit.
+    """
     # The verb has the name of the function that does the work.
     from masklet.checkpoint import convert as convert_checkpoint
 

@@ -20,7 +20,10 @@ def info(
         bool, typer.Option("--hash/--no-hash", help="Also compute the SHA-256 of the files (reads them whole).")
     ] = True,
 ) -> None:
-    """Tell what a checkpoint holds: format, sizes, parameter counts, which parts."""
+    """Tell what a checkpoint holds.
+
+    Format, sizes, parameter counts, which parts; the weights are not loaded.
+    """
     from masklet.checkpoint import describe
     from masklet.checkpoint.hub import find_weights
 

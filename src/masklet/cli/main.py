@@ -6,6 +6,7 @@ to stderr. PyTorch is imported inside the verbs only, so that `masklet --help` i
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -30,7 +31,6 @@ _debug: ContextVar[bool] = ContextVar("debug", default=False)
 app = typer.Typer(
     name="masklet",
     help="Finds, cuts out and follows everything you can name, show or click.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
 )
@@ -66,6 +66,9 @@ class _ToStderr(logging.Handler):
 
 def run() -> None:
     """Entry point of the command; ends the process with the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        # A name that the terminal cannot show must not end a run: it is shown with escapes.
+        sys.stdout.reconfigure(errors="backslashreplace")
     handler = _ToStderr()
     package_log = logging.getLogger("masklet")
     package_log.addHandler(handler)
@@ -84,7 +87,8 @@ def run() -> None:
 def _run() -> int:
     try:
         # Typer returns the code of `Exit`, also 130 for Ctrl-C; a verb that ends well returns None.
-        code = get_command(app).main(prog_name="masklet", standalone_mode=False)
+        arguments = sys.argv[1:] or ["--help"]
+        code = get_command(app).main(arguments, prog_name="masklet", standalone_mode=False)
     except BrokenPipeError:
         raise
     except Exception as error:

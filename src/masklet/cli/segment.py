@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
@@ -34,7 +35,8 @@ def segment(
         typer.Option("--box", metavar="X0,Y0,X1,Y1[,LABEL]", help="Example in pixels; LABEL 0: a counter-example."),
     ] = None,
     point: Annotated[
-        list[str] | None, typer.Option("--point", metavar="X,Y[,LABEL]", help="A place on an example, in pixels.")
+        list[str] | None,
+        typer.Option("--point", metavar="X,Y[,LABEL]", help="A place on an example, in pixels; needs -c."),
     ] = None,
     mask: Annotated[
         list[Path] | None, typer.Option("--mask", metavar="FILE", help="Mask of an example; acts as its tight box.")
@@ -82,19 +84,16 @@ def segment(
     from masklet.media.find_images import find_images
     from masklet.media.images import MAX_PIXELS
 
-    exemplars = _exemplars(box, point, mask)
-    if not concept and not exemplars:
-        raise typer.BadParameter("say what to find with -c TEXT, or show it with --box, --point or --mask.")
-    concepts = list(concept or (SHOWN_ONLY,))
-    thresholds = list(threshold or ())
-    if len(set(concepts)) < len(concepts):
-        raise typer.BadParameter("give every concept once.", param_hint="-c")
+    concepts, thresholds = _concepts(concept, shown=bool(box or mask), clicked=bool(point)), list(threshold or ())
     if len(thresholds) not in (0, 1, len(concepts)):
         raise typer.BadParameter(f"give it once, or for each of {len(concepts)} concepts.", param_hint="--threshold")
     _check_fractions(thresholds, "--threshold")
     _check_fractions([] if nms is None else [nms], "--nms")
+    if max_megapixels is not None and not 0 < max_megapixels < math.inf:  # false for NaN as well
+        raise typer.BadParameter(f"expected a number above 0, got {max_megapixels:g}.", param_hint="--max-megapixels")
     if yolo and as_json and out is None:
         raise typer.BadParameter("with --json it needs --out.", param_hint="--yolo")
+    exemplars = _exemplars(box, point, mask)
     folder = Path("out") if out is None and not as_json else out
     if folder is not None:
         _check_folder(folder)
@@ -126,6 +125,25 @@ def segment(
 
 
 # --- options ----------------------------------------------------------------------------------------------------------
+
+
+def _concepts(concepts: Sequence[str] | None, *, shown: bool, clicked: bool) -> list[str]:
+    """What to ask for.
+
+    Raises:
+        BadParameter: nothing to find, a concept twice, or points alone: those are clicks on one object, which are
+            another task than finding all that is alike.
+    """
+    if not concepts and clicked:
+        raise typer.BadParameter(
+            "without -c TEXT a point is a click on one object, which is not supported yet; name what to find as well.",
+            param_hint="--point",
+        )
+    if not concepts and not shown:
+        raise typer.BadParameter("say what to find with -c TEXT, or show it with --box or --mask.")
+    if len(set(concepts or ())) < len(concepts or ()):
+        raise typer.BadParameter("give every concept once.", param_hint="-c")
+    return list(concepts or (SHOWN_ONLY,))
 
 
 def parse_exemplar(text: str, option: str) -> Exemplar:

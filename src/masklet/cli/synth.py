@@ -40,7 +40,10 @@ def synth(
         ImageFormat, typer.Option("--format", help="How pictures are stored; png keeps every pixel.")
     ] = ImageFormat.JPEG,
 ) -> None:
-    """Make synthetic labelled pictures: images, exact masks, and questions with their answers (COCO-style)."""
+    """Make synthetic labelled pictures with exact masks.
+
+    The folder holds images, a COCO-style file with the masks, and questions with their answers.
+    """
     # Imported here: the other verbs need none of it.
     from rich.console import Console
     from rich.progress import Progress

@@ -62,4 +62,4 @@ def _polygon(mask: Mapping[str, Any]) -> str:
 
 def _write(path: Path, text: str) -> None:
     with written_aside(path) as aside:
-        aside.write_text(text, encoding="utf-8")
+        aside.write_text(text, encoding="utf-8", errors="replace")  # a concept may come from bytes that are no text

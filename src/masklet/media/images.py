@@ -158,7 +158,7 @@ def _check_size(size_wh: tuple[int, int], name: str, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise ImageError(
             f"{name}: expected at most {max_pixels / 1e6:g} megapixels, got {width} x {height} "
-            f"({width * height / 1e6:.0f}); make it smaller, or allow more with max_pixels"
+            f"({width * height / 1e6:.0f}); make it smaller, or allow more with max_pixels (--max-megapixels)"
         )
 
 
