@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import resource
 import tracemalloc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from full_disk import full_disk
 from masklet.errors import OutputError
 from masklet.inference.result_files import result_folder
 from result_cases import MASKS, empty_result, make_result, picture
@@ -66,17 +64,6 @@ def test_what_is_no_result_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="expected a folder of earlier results or none"):
         make_result().save(tmp_path)
     assert content(target) == before
-
-
-@contextmanager
-def full_disk(size: int) -> Iterator[None]:
-    """No file can grow beyond this many bytes; the system's answer is an error of the same kind as for a full disk."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_a_full_disk_leaves_the_earlier_result(tmp_path: Path) -> None:
