@@ -91,7 +91,7 @@ VISION = (
         ("second norm left out", "self.mlp(self.norm2(x))", "self.mlp(x)"),
         (
             "GELU by tanh in the vision encoder",
-            "activation=F.gelu",
+            "activation=gelu",
             "activation=lambda x: F.gelu(x, approximate='tanh')",
         ),
         ("all blocks global", "is_global = index in self.global_blocks", "is_global = True"),
@@ -130,11 +130,11 @@ VISION = (
     Mistake(
         "rotary pairs half a head apart",
         (
-            ("layers/rope.py", "x.float().unflatten(-1, (-1, 2)).unbind(-1)", "x.float().chunk(2, -1)"),
+            ("layers/rope.py", "unflatten(-1, (-1, 2))", "unflatten(-1, (2, -1)).transpose(-1, -2).contiguous()"),
             (
                 "layers/rope.py",
-                "torch.stack((a * cos - b * sin, a * sin + b * cos), dim=-1).flatten(-2)",
-                "torch.cat((a * cos - b * sin, a * sin + b * cos), dim=-1)",
+                "torch.complex(cos, sin)).flatten",
+                "torch.complex(cos, sin)).transpose(-1, -2).flatten",
             ),
         ),
     ),
@@ -144,9 +144,9 @@ VISION = (
 NECK = (
     *_in(
         "model/neck.py",
-        ("GELU of the neck left out", "self.upsample2(F.gelu(x))", "self.upsample2(x)"),
-        ("GELU in the middle level too", "x = self.upsample1(x)", "x = F.gelu(self.upsample1(x))"),
-        ("GELU by tanh in the neck", "F.gelu(x)", "F.gelu(x, approximate='tanh')"),
+        ("GELU of the neck left out", "self.upsample2(gelu(x))", "self.upsample2(x)"),
+        ("GELU in the middle level too", "x = self.upsample1(x)", "x = gelu(self.upsample1(x))"),
+        ("GELU by tanh in the neck", "gelu(x)", "nn.functional.gelu(x, approximate='tanh')"),
     ),
     *_in(
         "layers/position.py",
@@ -171,7 +171,7 @@ TEXT = _in(
     ("no causal mask", "device=x.device).tril()", "device=x.device)"),
     ("text positions left out", " + self.position[:length]", ""),
     ("last norm of the text left out", "self.project(self.norm_out(x))", "self.project(x)"),
-    ("quick GELU in the text encoder", "activation=F.gelu", "activation=lambda x: x * (1.702 * x).sigmoid()"),
+    ("quick GELU in the text encoder", "activation=gelu", "activation=lambda x: x * (1.702 * x).sigmoid()"),
     ("padding counted as text", "valid=valid)", "valid=torch.ones_like(valid))"),
 )
 
@@ -286,7 +286,7 @@ FUSION = (
         ),
         ("fusion: third norm left out", "self.mlp(self.norm3(x))", "self.mlp(x)"),
     ),
-    *_in("layers/mlp.py", ("GELU for ReLU in the 256-wide layers", "Tensor] = F.relu", "Tensor] = F.gelu")),
+    *_in("layers/mlp.py", ("GELU for ReLU in the 256-wide layers", "Tensor] = relu", "Tensor] = gelu")),
     *_in(
         "layers/attention.py",
         ("attention without its scale", "attn_mask=mask)", "attn_mask=mask, scale=1.0)"),

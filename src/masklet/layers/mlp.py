@@ -1,18 +1,36 @@
-"""Feed-forward blocks."""
+"""Feed-forward blocks and their activations.
+
+The activations overwrite their argument where no gradient needs it: fresh memory for the wide hidden layer of the
+vision encoder costs as much time as the activation itself.
+"""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class Mlp(nn.Module):
-    """Two linear layers with an activation between: the feed-forward half of a transformer block."""
+def gelu(x: Tensor) -> Tensor:
+    """Exact GELU; may overwrite `x`."""
+    if torch.is_grad_enabled() and x.requires_grad:
+        return F.gelu(x)
+    out: Tensor = torch.ops.aten.gelu_(x)
+    return out
 
-    def __init__(self, *, width: int, hidden: int, activation: Callable[[Tensor], Tensor] = F.relu) -> None:
+
+def relu(x: Tensor) -> Tensor:
+    """ReLU; may overwrite `x`."""
+    return F.relu(x, inplace=not (torch.is_grad_enabled() and x.requires_grad))
+
+
+class Mlp(nn.Module):
+    """Two linear layers with an activation between, which may overwrite: the feed-forward half of a block."""
+
+    def __init__(self, *, width: int, hidden: int, activation: Callable[[Tensor], Tensor] = relu) -> None:
         super().__init__()
         self.fc1 = nn.Linear(width, hidden)
         self.fc2 = nn.Linear(hidden, width)
@@ -34,6 +52,6 @@ class MlpHead(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., first width) -> (..., last width)."""
         for layer in self.layers[:-1]:
-            x = F.relu(layer(x))
+            x = relu(layer(x))
         out: Tensor = self.layers[-1](x)
         return out

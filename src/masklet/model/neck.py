@@ -7,8 +7,9 @@ never used; checkpoints carry its weights along.
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from masklet.layers.mlp import gelu
 
 
 class NeckLevel(nn.Module):
@@ -33,7 +34,7 @@ class NeckLevel(nn.Module):
         if self.upsample1 is not None:
             x = self.upsample1(x)
         if self.upsample2 is not None:
-            x = self.upsample2(F.gelu(x))
+            x = self.upsample2(gelu(x))
         out: Tensor = self.smooth(self.project(x))
         return out
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from masklet.layers.attention import MultiHeadAttention
-from masklet.layers.mlp import Mlp
+from masklet.layers.mlp import Mlp, gelu
 from masklet.types import PromptTokens
 
 
@@ -24,7 +24,7 @@ class TextBlock(nn.Module):
         self.norm1 = nn.LayerNorm(width)
         self.attention = MultiHeadAttention(width=width, heads=heads)
         self.norm2 = nn.LayerNorm(width)
-        self.mlp = Mlp(width=width, hidden=mlp_width, activation=F.gelu)
+        self.mlp = Mlp(width=width, hidden=mlp_width, activation=gelu)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """(P, T, C) with the causal mask (T, T) -> (P, T, C)."""

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from masklet.layers.attention import attend, merge_heads, split_heads
-from masklet.layers.mlp import Mlp
+from masklet.layers.mlp import Mlp, gelu
 from masklet.layers.rope import rotary_table, rotate
 
 
@@ -84,7 +84,7 @@ class VisionBlock(nn.Module):
         self.norm1 = nn.LayerNorm(width, eps=norm_eps)
         self.attention = RotaryAttention(width=width, heads=heads)
         self.norm2 = nn.LayerNorm(width, eps=norm_eps)
-        self.mlp = Mlp(width=width, hidden=mlp_width, activation=F.gelu)
+        self.mlp = Mlp(width=width, hidden=mlp_width, activation=gelu)
 
     def forward(self, x: Tensor, table: tuple[Tensor, Tensor], inside: Tensor | None = None) -> Tensor:
         """(B, T, C) -> (B, T, C).
