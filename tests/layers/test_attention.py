@@ -10,6 +10,7 @@ KERNELS = ("fused", "products")
 # (P, heads, Tq, Tk, d); the last two are past the size up to which the products work on everything at once, and their
 # rows do not divide into blocks evenly.
 SHAPES = ((2, 3, 5, 7, 8), (1, 1, 1, 1, 4), (2, 2, 600, 1000, 16), (1, 2, 1153, 577, 8))
+LONG, SHORT = (1, 1, 128, 130, 4), (1, 1, 128, 127, 4)  # the choice is measured for the first only
 # float32 products of up to 1,153 terms, of values up to 4: rounding stays below 1e-6 of them.
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
@@ -130,8 +131,8 @@ class Clock:
 @pytest.mark.usefixtures("forget_choice")
 def test_the_faster_kernel_is_taken_for_bfloat16(monkeypatch, slow):
     clock = Clock(monkeypatch, slow)
-    small = [part.bfloat16() for part in inputs(SHAPES[0])]
-    attend(*small)
+    parts = [part.bfloat16() for part in inputs(LONG)]
+    attend(*parts)
     assert set(clock.calls) == set(KERNELS)
     assert clock.calls[-1] != slow
 
@@ -139,17 +140,18 @@ def test_the_faster_kernel_is_taken_for_bfloat16(monkeypatch, slow):
 @pytest.mark.usefixtures("forget_choice")
 def test_it_is_measured_once(monkeypatch):
     clock = Clock(monkeypatch, "fused")
-    small = [part.bfloat16() for part in inputs(SHAPES[0])]
-    attend(*small)
+    parts = [part.bfloat16() for part in inputs(LONG)]
+    attend(*parts)
     measured = len(clock.calls)
-    attend(*small)
+    attend(*parts)
     assert len(clock.calls) == measured + 1
 
 
+@pytest.mark.parametrize(("shape", "dtype"), [(LONG, torch.float32), (SHORT, torch.bfloat16)], ids=str)
 @pytest.mark.usefixtures("forget_choice")
-def test_float32_is_not_measured(monkeypatch):
+def test_no_measurement_where_the_fused_kernel_is_the_faster_one(monkeypatch, shape, dtype):
     clock = Clock(monkeypatch, "fused")
-    attend(*inputs(SHAPES[0]))
+    attend(*[part.to(dtype) for part in inputs(shape)])
     assert clock.calls == ["fused"]
 
 
@@ -158,15 +160,15 @@ def test_float32_is_not_measured(monkeypatch):
 @pytest.mark.usefixtures("forget_choice")
 def test_a_given_kernel_is_used_and_given_back(monkeypatch, kernel, dtype):
     clock = Clock(monkeypatch, "products")
-    small = [part.to(dtype) for part in inputs(SHAPES[0])]
+    parts = [part.to(dtype) for part in inputs(LONG)]
     with use_kernel(kernel):
         with use_kernel(None):
-            attend(*small)
+            attend(*parts)
         clock.calls.clear()
-        attend(*small)
+        attend(*parts)
         assert clock.calls == [kernel]
     clock.calls.clear()
-    attend(*small)
+    attend(*parts)
     assert clock.calls[-1] == "fused"
 
 
@@ -174,7 +176,7 @@ def test_a_given_kernel_is_used_and_given_back(monkeypatch, kernel, dtype):
 def test_the_choice_draws_no_random_numbers():
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    attend(*[part.bfloat16() for part in inputs(SHAPES[0])])
+    attend(*[part.bfloat16() for part in inputs(LONG)])
     assert torch.equal(torch.get_rng_state(), before)
 
 

@@ -1,8 +1,8 @@
 """Multi-head attention; `attend` is the only caller of attention kernels.
 
 Two kernels give the same numbers: PyTorch's `scaled_dot_product_attention`, and plain products in blocks that stay in
-cache. On processors whose bfloat16 runs through AVX-512 the products are 2 to 3 times faster, with AMX they are not,
-so a short measurement on first use decides (shared/performance figures: docs/decisions/0004-attention-kernel.md).
+cache. In bfloat16 on processors without AMX the products are twice as fast, with AMX they are not, so a short
+measurement on first use decides (docs/decisions/0006-attention-kernel.md).
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ Kernel = Literal["fused", "products"]
 # Scores of one block: 576 rows x 5184 keys of bfloat16 are 6 MB, which stays in a last-level cache.
 _BLOCK_ROWS = 576
 _SMALL_SCORES = 1 << 20
+# With fewer queries or keys than this the fused kernel is the faster one everywhere.
+_FEW = 128
 
 _forced_kernel: ContextVar[Kernel | None] = ContextVar("forced_kernel", default=None)
 
@@ -59,7 +61,8 @@ def _choose_kernel(query: Tensor, key: Tensor) -> Kernel:
     forced = _forced_kernel.get()
     if forced is not None:
         return forced
-    if query.device.type != "cpu" or query.dtype != torch.bfloat16:
+    few = min(query.shape[-2], key.shape[-2]) < _FEW
+    if few or query.device.type != "cpu" or query.dtype != torch.bfloat16:
         return "fused"
     return _faster_kernel_for_bfloat16()
 
