@@ -172,9 +172,10 @@ DEFAULT_RECIPE = Recipe(
         ),
         Stage(
             name="sharpen",
-            steps=1000,
+            steps=2200,
             image_size=336,
-            rate=3e-4,
+            rate=6e-4,
+            recognition_factor=0.3,
             tail=1.0,
             final=0.0,
             dense=DenseSteps(every=6, images=6, masks=True),
