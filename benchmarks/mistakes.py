@@ -432,13 +432,13 @@ HEADS = (
         ("mask head: bilinear upsampling", 'mode="nearest"', 'mode="bilinear"'),
         (
             "mask head: addition after the convolution",
-            "F.relu(norm(conv(finer)))",
-            "F.relu(norm(conv(finer - level[image_idx]) + level[image_idx]))",
+            "relu(norm(conv(finer)))",
+            "relu(norm(conv(finer - level[image_idx]) + level[image_idx]))",
         ),
         ("mask head: four groups", "_GROUPS = 8", "_GROUPS = 4"),
-        ("mask head: ReLU left out", "F.relu(norm(conv(finer)))", "norm(conv(finer))"),
-        ("mask head: bias of the projection left out", " + offset[..., None, None]", ""),
-        ("mask head: projection left out", "embedding @ weight, pixels)", "embedding, pixels)"),
+        ("mask head: ReLU left out", "relu(norm(conv(finer)))", "norm(conv(finer))"),
+        ("mask head: bias of the projection left out", " + offset[..., None]", ""),
+        ("mask head: projection left out", "zip(embedding @ weight,", "zip(embedding,"),
         ("mask head: all prompts on the first image", "+ level[image_idx]", "+ level[:1]"),
     ),
 )

@@ -1,0 +1,32 @@
+"""The projection that is folded into the queries, and prompts or queries of which there are none."""
+
+import pytest
+import torch
+
+from masklet.model.mask_head import MaskHead
+
+
+@pytest.fixture
+def head():
+    torch.manual_seed(0)
+    return MaskHead(width=16, heads=2)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize(("prompts", "queries"), [(1, 1), (3, 5), (2, 20), (0, 5), (2, 0), (0, 0)])
+def test_masks_are_products_with_the_projected_pixels(head, prompts, queries, memory_format):
+    """Width 16 and 20 queries: more queries than channels, a picture that is no square."""
+    states = torch.randn(prompts, queries, 16)
+    pixels = torch.randn(prompts, 16, 6, 9).to(memory_format=memory_format)
+    weight, bias = head.instance_project.weight[:, :, 0, 0], head.instance_project.bias
+    projected = torch.einsum("ic,pchw->pihw", weight, pixels) + bias[:, None, None]
+    expected = torch.einsum("pqi,pihw->pqhw", head.mask_embedding(states), projected)
+    # float32 sums of 16 and 256 terms of size 1, in another order
+    torch.testing.assert_close(head.masks(states, pixels), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_reach_everything(head):
+    states, pixels = torch.randn(2, 3, 16, requires_grad=True), torch.randn(2, 16, 4, 4, requires_grad=True)
+    head.masks(states, pixels).square().sum().backward()
+    parts = (states, pixels, head.instance_project.weight, head.instance_project.bias)
+    assert all(part.grad is not None and bool(part.grad.abs().sum() > 0) for part in parts)
