@@ -20,12 +20,14 @@ class DenseSteps:
         images: pictures per step.
         questions: phrases per picture; all pictures are asked all of them.
         masks: whether masks are painted too.
+        exemplars: boxes per picture that are shown too.
     """
 
     every: int = 1
     images: int = 16
     questions: int = 4
     masks: bool = False
+    exemplars: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +173,15 @@ DEFAULT_RECIPE = Recipe(
             prompts=PromptSteps(weights=_WEIGHTS),
         ),
         Stage(
+            name="show",
+            steps=300,
+            rate=1e-3,
+            recognition_factor=0.15,
+            warmup=0,
+            tail=0.0,
+            dense=DenseSteps(exemplars=4),
+        ),
+        Stage(
             name="sharpen",
             steps=2200,
             image_size=336,
@@ -178,7 +189,7 @@ DEFAULT_RECIPE = Recipe(
             recognition_factor=0.3,
             tail=1.0,
             final=0.0,
-            dense=DenseSteps(every=6, images=6, masks=True),
+            dense=DenseSteps(every=6, images=6, masks=True, exemplars=4),
             prompts=PromptSteps(weights=_WEIGHTS),
         ),
     ),

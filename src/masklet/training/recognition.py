@@ -6,6 +6,7 @@ patch of the feature grid answers directly, through the very weights that the de
     name       the patch's neck feature resembles the end token of its symbol's noun, among the nouns of all symbols
     phrase     the first fusion layer's prompt attention looks at the end token rather than at the start token where
                the phrase is true of the patch ("pre-wired fusion": it knows the words when the decoder starts)
+    shown      the same for exemplar boxes: the token of a box attracts the patches of its symbol on all pictures
     symbol, colour, box, foreground    by linear heads that are thrown away after training
     mask       the mask head, given a patch's feature as if it were a query, paints the patch's sprite
 
@@ -14,6 +15,7 @@ docs/decisions/0007-default-model-training.md has the measurements behind this.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -27,7 +29,7 @@ from masklet.model.detector import Detector
 from masklet.model.fusion_encoder import FusionLayer
 from masklet.ops.boxes import cxcywh_to_xyxy, giou_xyxy
 from masklet.training.batches import BACKGROUND, MIXED, DenseBatch
-from masklet.types import PromptTokens
+from masklet.types import ExemplarBatch, PromptTokens
 
 _LABEL_SMOOTHING = 0.05
 _FIRST_SHARPNESS = 10.0  # of the cosine between patch and noun
@@ -35,6 +37,7 @@ _MASKS_PER_IMAGE = 8
 WEIGHTS = {
     "name": 1.0,
     "phrase": 1.0,
+    "shown": 1.0,
     "symbol": 1.0,
     "colour": 0.5,
     "box": 1.0,
@@ -67,15 +70,17 @@ class RecognitionHeads(nn.Module):
 
 
 def recognition_loss(
-    model: Detector, heads: RecognitionHeads, batch: DenseBatch, *, masks: bool
+    model: Detector, heads: RecognitionHeads, batch: DenseBatch, *, masks: bool, exemplars: int = 0
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Weighted sum of the losses above, and the parts without their weights; adds the naming accuracy "named".
 
     Args:
-        model: vision encoder, neck, text encoder and the first fusion layer are trained; with `masks` the mask head.
+        model: vision encoder, neck, text encoder and the first fusion layer are trained; with `masks` the mask head,
+            with `exemplars` the exemplar encoder.
         heads: of the same training run.
         batch: dense pictures.
         masks: also paint masks.
+        exemplars: boxes shown on each picture; 0 leaves "shown" out.
     """
     trunk = model.vision_encoder(batch.pixels)  # (B, Cv, h, w)
     levels = model.neck(trunk) if masks else (model.neck.levels[-1](trunk),)
@@ -103,7 +108,14 @@ def recognition_loss(
     wanted = batch.boxes_cxcywh_norm[image_idx, instance_idx]
     overlap = giou_xyxy(cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(wanted))
     terms["box"] = (1 - overlap).mean() + 4 * (boxes - wanted).abs().sum(-1).mean()
-    terms["phrase"] = _phrase_loss(_phrase_logits(model, heads, levels[-1], batch.phrase_ids), batch)
+    phrases = model.encode_text(batch.phrase_ids)
+    start = phrases.tokens[0, 0]  # the same in all phrases, as the text encoder is causal
+    queries = _patch_queries(model, levels[-1])
+    attraction = _attraction(model, heads, queries, _end_tokens(phrases) - start)
+    terms["phrase"] = _attraction_loss(attraction, instances, batch.truths)
+    if exemplars:
+        tokens, truths = _shown(model, levels[-1], batch, exemplars)
+        terms["shown"] = _attraction_loss(_attraction(model, heads, queries, tokens - start), instances, truths)
     if masks:
         terms["mask_focal"], terms["mask_dice"] = _mask_losses(model, heads, levels, batch)
     total = torch.stack([WEIGHTS[name] * term for name, term in terms.items()]).sum()
@@ -124,8 +136,8 @@ def _naming_logits(model: Detector, heads: RecognitionHeads, of_patches: Tensor,
     return heads.sharpness * (F.normalize(of_patches.float(), dim=-1) @ nouns.T)
 
 
-def _phrase_logits(model: Detector, heads: RecognitionHeads, level: Tensor, phrase_ids: Tensor) -> Tensor:
-    """(B, N, K, heads) how much more the first prompt attention looks at the end of a phrase than at its start."""
+def _patch_queries(model: Detector, level: Tensor) -> Tensor:
+    """What every patch asks the prompt for in the first fusion layer: (B, C, h, w) -> (B, heads, N, C / heads)."""
     height, width = level.shape[-2:]
     position = position_map(height=height, width=width, channels=level.shape[1], device=level.device, dtype=level.dtype)
     layer = cast(FusionLayer, model.fusion_encoder.layers[0])
@@ -133,27 +145,63 @@ def _phrase_logits(model: Detector, heads: RecognitionHeads, level: Tensor, phra
     normed = layer.norm1(x)
     placed = normed + position
     x = x + layer.self_attention(placed, placed, normed)
-    prompt = model.encode_text(phrase_ids)
-    difference = _end_tokens(prompt) - prompt.tokens[:, 0]  # (K, C)
-    attention = layer.prompt_attention
-    query_weight, key_weight, _ = attention.qkv.weight.chunk(3)
-    query = split_heads(F.linear(layer.norm2(x), query_weight, attention.qkv.bias.chunk(3)[0]), attention.heads)
-    key = F.linear(difference, key_weight).unflatten(-1, (attention.heads, -1))  # the bias cancels
-    logits = torch.einsum("bhnd,khd->bnkh", query, key) * query.shape[-1] ** -0.5
+    qkv = layer.prompt_attention.qkv
+    return split_heads(
+        F.linear(layer.norm2(x), qkv.weight.chunk(3)[0], qkv.bias.chunk(3)[0]), layer.prompt_attention.heads
+    )
+
+
+def _attraction(model: Detector, heads: RecognitionHeads, queries: Tensor, difference: Tensor) -> Tensor:
+    """How much more the patches look at a token than at the start of a phrase.
+
+    Args:
+        model: its first fusion layer is asked.
+        heads: have the bias.
+        queries: `_patch_queries`.
+        difference: (K, C) tokens less the start token.
+
+    Returns:
+        (B, N, K, heads) logits.
+    """
+    attention = cast(FusionLayer, model.fusion_encoder.layers[0]).prompt_attention
+    keys = F.linear(difference, attention.qkv.weight.chunk(3)[1])  # the bias cancels
+    keys = keys.unflatten(-1, (attention.heads, -1))
+    logits = torch.einsum("bhnd,khd->bnkh", queries, keys) * queries.shape[-1] ** -0.5
     return logits.float() + heads.phrase_bias
 
 
-def _phrase_loss(logits: Tensor, batch: DenseBatch) -> Tensor:
-    """Cross-entropy per true pair of patch and phrase; false pairs weigh by how wrong they are, open ones nothing."""
-    instances = batch.patch_instances.flatten(1)  # (B, N)
+def _attraction_loss(logits: Tensor, instances: Tensor, truths: Tensor) -> Tensor:
+    """Cross-entropy per true pair of patch and token; false pairs weigh by how wrong they are, open ones nothing.
+
+    Args:
+        logits: (B, N, K, heads).
+        instances: (B, N) label of each patch, as in `DenseBatch.patch_instances`.
+        truths: (K, B, I) is the token meant for the instance: 1, 0, or -1 for open.
+    """
     # Column 0 answers for the background, column i + 1 for instance i.
-    truths = F.pad(batch.truths, (1, 0)).permute(1, 2, 0)  # (B, 1 + I, K)
-    truth = truths.gather(1, instances.clamp(min=0)[..., None].expand(-1, -1, truths.shape[-1]))  # (B, N, K)
+    by_label = F.pad(truths, (1, 0)).permute(1, 2, 0)  # (B, 1 + I, K)
+    truth = by_label.gather(1, instances.clamp(min=0)[..., None].expand(-1, -1, by_label.shape[-1]))  # (B, N, K)
     truth = truth.masked_fill((instances == MIXED)[..., None], -1)[..., None].expand_as(logits)
     wrong = logits.detach().sigmoid() ** 2
     weight = torch.where(truth == 1, 1.0, torch.where(truth == 0, wrong, 0.0))
     loss = F.binary_cross_entropy_with_logits(logits, (truth == 1).float(), weight=weight, reduction="sum")
     return loss / (truth == 1).sum().clamp(min=1)
+
+
+def _shown(model: Detector, level: Tensor, batch: DenseBatch, most: int) -> tuple[Tensor, Tensor]:
+    """Tokens (K, C) of one box each around the first instances of every picture, and their truths (K, B, I)."""
+    image_idx, instance_idx = (batch.symbols[:, :most] >= 0).nonzero(as_tuple=True)
+    boxes = batch.boxes_cxcywh_norm[image_idx, instance_idx][:, None]  # (K, 1, 4): each is a prompt of its own
+    positive = torch.ones_like(boxes[..., 0], dtype=torch.int64)
+    shown = replace(
+        ExemplarBatch.empty(len(boxes), device=boxes.device),
+        boxes_cxcywh_norm=boxes,
+        box_labels=positive,
+        box_valid=positive.bool(),
+    )
+    tokens = model.geometry_encoder(level, image_idx, shown).tokens[:, 0]
+    symbols = batch.symbols[image_idx, instance_idx]
+    return tokens, (batch.symbols == symbols[:, None, None]).to(batch.truths)
 
 
 def _mask_losses(

@@ -228,7 +228,9 @@ class Trainer:
         with torch.autocast(kind, torch.bfloat16, enabled=multiplies_bfloat16(self.device)):
             if isinstance(batch, DenseBatch):
                 dense = stage.dense or DenseSteps()
-                loss, terms = recognition_loss(self.model, self.heads, batch, masks=dense.masks)
+                loss, terms = recognition_loss(
+                    self.model, self.heads, batch, masks=dense.masks, exemplars=dense.exemplars
+                )
             else:
                 prompts = stage.prompts or PromptSteps()
                 loss, terms = prompt_loss(self.model, self.heads, batch, prompts, self.recipe.settings)
