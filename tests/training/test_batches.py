@@ -159,3 +159,23 @@ def test_pictures_are_of_several_shapes(maker: BatchMaker) -> None:
 def test_the_configuration_sets_vocabulary_and_context(dense: DenseBatch) -> None:
     assert dense.noun_ids.shape[1] == TEST.text.context
     assert dense.noun_ids.max() < TEST.text.vocabulary
+
+
+def test_more_prompts_by_exemplars_alone(maker: BatchMaker) -> None:
+    sizes = {"images": 6, "size": SIZE, "questions": 3, "mask_prompts": 4}
+    plain, more = maker.prompts(5, **sizes), maker.prompts(5, shown=2, **sizes)
+    assert torch.equal(plain.pixels, more.pixels)
+    visual = maker.tokenizer([VISUAL])[0]
+    for image in range(6):
+        before, after = plain.token_ids[plain.image_idx == image], more.token_ids[more.image_idx == image]
+        assert torch.equal(after[: len(before)], before)
+        assert 0 <= len(after) - len(before) <= 2
+        assert (after[len(before) :] == visual).all()
+    assert len(more.token_ids) > len(plain.token_ids) + 4
+    marks = (
+        more.exemplars.box_labels * more.exemplars.box_valid,
+        more.exemplars.point_labels * more.exemplars.point_valid,
+    )
+    shown = (more.token_ids == visual).all(1)
+    positive = marks[0].sum(1) + marks[1].sum(1) > 0
+    assert positive[shown].float().mean() > 0.8  # some questions of all kinds show a counter-example alone

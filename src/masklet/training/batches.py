@@ -20,7 +20,7 @@ from masklet.config import ModelConfig
 from masklet.media.images import to_pixels
 from masklet.model.tokenizer import Tokenizer
 from masklet.synthetic.concepts import Concept, PhraseBook
-from masklet.synthetic.phrases import VISUAL, Question, spoken
+from masklet.synthetic.phrases import VISUAL, Question, QuestionSettings, ask, spoken
 from masklet.synthetic.scenes import Instance, Scene
 from masklet.synthetic.sprites import SpriteSheet, default_sheet
 from masklet.synthetic.symbols import COLOURS
@@ -35,6 +35,7 @@ _BOX_JITTER = 0.06  # users do not draw exact boxes: standard deviation as a fra
 _POINT_CHANCE = 0.2  # exemplars that are points instead of boxes
 _ASPECTS = (0.65, 1.55)  # width / height of pictures that are not square
 _SQUARE_CHANCE = 0.5
+_SHOWN = QuestionSettings(kinds=("exemplar", "exemplar_negative"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,16 +135,21 @@ class BatchMaker:
             truths=torch.from_numpy(self._truths([concept for _, concept in concepts], scenes, most)),
         )
 
-    def prompts(self, seed: int, *, images: int, size: int, questions: int, mask_prompts: int) -> PromptBatch:
-        """`images` ordinary scenes of `size` pixels with `questions` prompts each.
+    def prompts(
+        self, seed: int, *, images: int, size: int, questions: int, mask_prompts: int, shown: int = 0
+    ) -> PromptBatch:
+        """`images` ordinary scenes of `size` pixels with `questions` prompts of all kinds each.
 
-        At most `mask_prompts` prompts, taken at random among those that have an answer, carry masks.
+        `shown` prompts more for each are asked by exemplars alone. At most `mask_prompts` prompts, taken at random
+        among those that have an answer, carry masks.
         """
         rng = np.random.default_rng([12, seed])
         made = [
             training_scene(seed * images + i, _size_hw(rng, size), questions=questions, sheet=self.sheet)
             for i in range(images)
         ]
+        if shown:
+            made = [(scene, [*asked, *ask(self.book, scene, rng, shown, _SHOWN)]) for scene, asked in made]
         grid = size // self.patch
         asked = [(image, question) for image, (_, questions_) in enumerate(made) for question in questions_]
         answered = [place for place, (_, question) in enumerate(asked) if question.instances]

@@ -36,7 +36,8 @@ class PromptSteps:
 
     Attributes:
         images: pictures per step.
-        questions: prompts per picture.
+        questions: prompts per picture, of all kinds.
+        shown: more prompts per picture, by exemplars alone.
         mask_prompts: at most this many prompts of a step have their masks trained.
         weights: of the losses.
         relevance: weight of the focal loss on fused image tokens: is the concept here.
@@ -44,6 +45,7 @@ class PromptSteps:
 
     images: int = 4
     questions: int = 8
+    shown: int = 0
     mask_prompts: int = 12
     weights: LossWeights = field(default_factory=LossWeights)
     relevance: float = 4.0
@@ -183,14 +185,14 @@ DEFAULT_RECIPE = Recipe(
         ),
         Stage(
             name="sharpen",
-            steps=2200,
+            steps=1900,
             image_size=336,
             rate=6e-4,
             recognition_factor=0.3,
             tail=1.0,
             final=0.0,
             dense=DenseSteps(every=6, images=6, masks=True, exemplars=4),
-            prompts=PromptSteps(weights=_WEIGHTS),
+            prompts=PromptSteps(questions=6, shown=2, weights=_WEIGHTS),
         ),
     ),
 )

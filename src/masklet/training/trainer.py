@@ -69,6 +69,7 @@ class _Steps(Dataset[DenseBatch | PromptBatch]):
             size=stage.image_size,
             questions=prompts.questions,
             mask_prompts=prompts.mask_prompts,
+            shown=prompts.shown,
         )
 
 
