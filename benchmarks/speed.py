@@ -8,7 +8,8 @@ Several concepts on one image: ours in one call, on an image that is encoded onc
 with the image encoded (`vision_embeds`), times the number of concepts. The lines "whole image, N concepts" are made of
 the figures measured: ours once the encoder and the neck and one call for N concepts, theirs N calls of a whole image.
 
-Everything takes about 20 minutes on two free cores; `--only`, `--dtype` and `--threads` choose. Needs 12 GB of memory.
+Everything takes about 20 minutes on two free cores, with one turn of what takes a minute (`--least` asks for more);
+`--only`, `--dtype` and `--threads` choose. Needs 12 GB of memory.
 """
 
 from __future__ import annotations
@@ -58,11 +59,11 @@ def timed(call: Callable[[], object]) -> tuple[float, float]:
 
 def measure(pair: Pair, *, seconds: float, least: int, most: int) -> Figures:
     """Does both in turns until there are `most` of them, or at least `least` and `seconds` are over."""
-    if timed(pair.ours)[0] < _QUICK and pair.theirs is not None:
-        pair.theirs()  # both have warmed up; long calls need not
-    ours: list[tuple[float, float]] = []
-    theirs: list[tuple[float, float]] = []
     start = time.perf_counter()
+    ours, theirs = [timed(pair.ours)], [] if pair.theirs is None else [timed(pair.theirs)]
+    if ours[0][0] < _QUICK:  # these were a warm-up, which long calls need not
+        ours.clear()
+        theirs.clear()
     while len(ours) < least or (len(ours) < most and time.perf_counter() - start < seconds):
         order = [(pair.ours, ours), (pair.theirs, theirs)]
         for call, kept in order if len(ours) % 2 == 0 else reversed(order):
@@ -157,9 +158,9 @@ def main() -> None:
     parser.add_argument("--match", default="", help="only lines with this text in their name")
     parser.add_argument("--dtype", nargs="+", choices=DTYPES, default=list(DTYPES))
     parser.add_argument("--threads", nargs="+", type=int, default=sorted({1, min(2, os.cpu_count() or 1)}))
-    parser.add_argument("--seconds", type=float, default=15, help="for each line, once it had its least turns")
-    parser.add_argument("--least", type=int, default=2, help="least turns of a line")
-    parser.add_argument("--most", type=int, default=9, help="most turns of a line")
+    parser.add_argument("--seconds", type=float, default=20, help="for each line, once it had its least turns")
+    parser.add_argument("--least", type=int, default=1, help="least turns of a line")
+    parser.add_argument("--most", type=int, default=5, help="most turns of a line")
     parser.add_argument("--record", action="store_true", help="add the figures to results.jsonl")
     arguments = parser.parse_args()
     groups = set(arguments.only)
