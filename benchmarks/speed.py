@@ -124,14 +124,14 @@ def whole_of_concepts(figures: dict[str, Figures]) -> dict[str, Figures]:
 
 def show(name: str, figures: Figures) -> None:
     """One line of the table."""
-    columns = [f"{value:>10.3f}" if value is not None else f"{'-':>10}" for value in list(vars(figures).values())[:-1]]
+    columns = [f"{value:>11.3f}" if value is not None else f"{'-':>11}" for value in list(vars(figures).values())[:-1]]
     print(f"{name:<40}{''.join(columns)}{figures.turns:>6}", flush=True)
 
 
 def run(pairs: Iterable[Pair], title: str, arguments: argparse.Namespace) -> dict[str, Figures]:
     """Measures and shows, pair by pair."""
     names = ("ours s", "theirs s", "ratio", "ours cpu", "theirs cpu", "cpu ratio")
-    print(f"\n{title:<40}{''.join(f'{name:>10}' for name in names)}{'turns':>6}")
+    print(f"\n{title:<40}{''.join(f'{name:>11}' for name in names)}{'turns':>6}")
     found: dict[str, Figures] = {}
     for pair in pairs:
         if arguments.match not in pair.name:
