@@ -495,20 +495,39 @@ def _hf_prompt(model: Any, vision: Any, prompt: Prompt, *, like_original: bool) 
 
 
 @torch.no_grad()
-def oracle_answers(model: Any, case: Case, *, like_original: bool = True) -> Answers:
+def oracle_answers(model: Any, case: Case, *, vision: Any = None, like_original: bool = True) -> Answers:
     """What `transformers` computes for a case: images in one batch, prompts one at a time.
 
     Args:
         model: from `small_model` or `hf_model`.
         case: images and prompts.
+        vision: what `model.get_vision_features(case.pixels)` gave, if it is known.
         like_original: where the two public implementations differ, what the original computes: prompts without boxes
             still get the exemplar encoder's CLS token, and presence is taken before transformers clamps it. False:
             transformers' own behaviour.
     """
-    vision = model.get_vision_features(case.pixels)
+    vision = model.get_vision_features(case.pixels) if vision is None else vision
     prompts = [_hf_prompt(model, vision, prompt, like_original=like_original) for prompt in case.prompts]
     return Answers(
         levels=tuple(vision.fpn_hidden_states[:3]),
         positions=tuple(map_[0] for map_ in vision.fpn_position_encoding[:3]),
         **{name: [stages[name] for stages in prompts] for name in prompts[0]},
     )
+
+
+@contextmanager
+def in_float64(model: Any, vision: Any) -> Iterator[Any]:
+    """Within, `model` is a float64 one; gives `vision` in float64. Not for exemplars: RoIAlign's bins differ then."""
+
+    def double(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value.double()
+        return tuple(map(double, value)) if isinstance(value, list | tuple) else value
+
+    torch.set_default_dtype(torch.float64)
+    try:
+        model.double()
+        yield type(vision)(**{name: double(value) for name, value in vision.items()})
+    finally:
+        model.float()
+        torch.set_default_dtype(torch.float32)
