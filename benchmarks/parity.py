@@ -7,8 +7,8 @@ spec/image-model.md 19.3, and adds one line to results.jsonl.
 
 A difference has no limit of its own where the values themselves are nearly 0, as all presence logits of a draw may be.
 So transformers' part behind the vision encoder also runs in float64, for the prompts without exemplars: a stage beyond
-its limit is rounding if ours is not further from float64 than four times what transformers' own float32 is. Ends with 1 when
-a stage is beyond both. Takes about ten minutes on one core and 16 GB of memory.
+its limit is rounding if ours is not further from float64 than four times what transformers' own float32 is. Ends with
+1 when a stage is beyond both. Takes about ten minutes on one core and 16 GB of memory.
 """
 
 from __future__ import annotations
