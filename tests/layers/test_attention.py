@@ -10,7 +10,7 @@ KERNELS = ("fused", "products")
 # (P, heads, Tq, Tk, d); the last two are past the size up to which the products work on everything at once, and their
 # rows do not divide into blocks evenly.
 SHAPES = ((2, 3, 5, 7, 8), (1, 1, 1, 1, 4), (2, 2, 600, 1000, 16), (1, 2, 1153, 577, 8))
-LONG, SHORT = (1, 1, 128, 130, 4), (1, 1, 128, 127, 4)  # the choice is measured for the first only
+LONG, FEW_QUERIES, FEW_KEYS = (1, 1, 64, 66, 4), (1, 1, 31, 64, 4), (1, 1, 64, 63, 4)  # measured for the first only
 # float32 products of up to 1,153 terms, of values up to 4: rounding stays below 1e-6 of them.
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
@@ -147,12 +147,26 @@ def test_it_is_measured_once(monkeypatch):
     assert len(clock.calls) == measured + 1
 
 
-@pytest.mark.parametrize(("shape", "dtype"), [(LONG, torch.float32), (SHORT, torch.bfloat16)], ids=str)
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [(LONG, torch.float32), (FEW_QUERIES, torch.bfloat16), (FEW_KEYS, torch.bfloat16)], ids=str
+)
 @pytest.mark.usefixtures("forget_choice")
 def test_no_measurement_where_the_fused_kernel_is_the_faster_one(monkeypatch, shape, dtype):
     clock = Clock(monkeypatch, "fused")
     attend(*[part.to(dtype) for part in inputs(shape)])
     assert clock.calls == ["fused"]
+
+
+@pytest.mark.parametrize("shape", [FEW_QUERIES, FEW_KEYS], ids=str)
+@pytest.mark.usefixtures("forget_choice")
+def test_gradients_are_always_worth_a_measurement(monkeypatch, shape):
+    clock = Clock(monkeypatch, "fused")
+    query, key, value = (part.bfloat16() for part in inputs(shape))
+    attend(query, key, value.requires_grad_())
+    assert clock.calls[-1] == "products"
+    with torch.no_grad():
+        attend(query, key, value)
+    assert clock.calls[-1] == "fused"
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

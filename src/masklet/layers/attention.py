@@ -23,8 +23,8 @@ Kernel = Literal["fused", "products"]
 # Scores of one block: 576 rows x 5184 keys of bfloat16 are 6 MB, which stays in a last-level cache.
 _BLOCK_ROWS = 576
 _SMALL_SCORES = 1 << 20
-# With fewer queries or keys than this the fused kernel is the faster one everywhere.
-_FEW = 128
+# With fewer of them the fused kernel is the faster one, unless gradients are wanted: its backward pass is slow.
+_FEW_QUERIES, _FEW_KEYS = 32, 64
 
 _forced_kernel: ContextVar[Kernel | None] = ContextVar("forced_kernel", default=None)
 
@@ -52,19 +52,24 @@ def attend(query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor | None = N
     Returns:
         (P, heads, Tq, d).
     """
-    if _choose_kernel(query, key) == "products":
+    if _choose_kernel(query, key, value) == "products":
         return _attend_by_products(query, key, value, mask)
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
 
 
-def _choose_kernel(query: Tensor, key: Tensor) -> Kernel:
+def _choose_kernel(query: Tensor, key: Tensor, value: Tensor) -> Kernel:
     forced = _forced_kernel.get()
     if forced is not None:
         return forced
-    few = min(query.shape[-2], key.shape[-2]) < _FEW
-    if few or query.device.type != "cpu" or query.dtype != torch.bfloat16:
+    if query.device.type != "cpu" or query.dtype != torch.bfloat16:
+        return "fused"
+    if (query.shape[-2] < _FEW_QUERIES or key.shape[-2] < _FEW_KEYS) and not _wants_gradient(query, key, value):
         return "fused"
     return _faster_kernel_for_bfloat16()
+
+
+def _wants_gradient(*tensors: Tensor) -> bool:
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
 @functools.cache
@@ -92,8 +97,7 @@ def _attend_by_products(query: Tensor, key: Tensor, value: Tensor, mask: Tensor 
     query = query * query.shape[-1] ** -0.5
     batch, heads, rows, _ = query.shape
     keys = key.shape[-2]
-    wants_gradient = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
-    if wants_gradient or batch * heads * rows * keys <= _SMALL_SCORES:
+    if _wants_gradient(query, key, value) or batch * heads * rows * keys <= _SMALL_SCORES:
         scores = query @ key.transpose(-1, -2)
         if mask is not None:
             scores = scores + mask
