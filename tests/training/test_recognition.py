@@ -100,15 +100,18 @@ def test_losses_reach_the_parts_they_should(model: Detector, heads: RecognitionH
     assert not {"mask_focal", "shown"} & set(terms)
 
 
-def test_a_shown_box_means_its_symbol_on_every_picture(model: Detector, batch: DenseBatch) -> None:
+@pytest.mark.parametrize("positive", [True, False])
+def test_a_shown_box_means_its_symbol_on_every_picture(model: Detector, batch: DenseBatch, positive: bool) -> None:
     level = torch.randn(3, 16, 6, 6, generator=torch.Generator().manual_seed(1))
-    tokens, truths = _shown(model, level, batch, 2)
+    tokens, truths = _shown(model, level, batch, 2, 0.0 if positive else 1.0)
     asked = [(b, i) for b in range(3) for i in range(2) if batch.symbols[b, i] >= 0]
     assert tokens.shape == (len(asked), 16)
     for row, (b, i) in enumerate(asked):
-        assert torch.equal(truths[row].bool(), batch.symbols == batch.symbols[b, i])
+        assert torch.equal(truths[row].bool(), (batch.symbols == batch.symbols[b, i]) & positive)
         x, y, width, height = batch.boxes_cxcywh_norm[b, i].tolist()
-        exemplar = Exemplar((6 * (x - width / 2), 6 * (y - height / 2), 6 * (x + width / 2), 6 * (y + height / 2)))
+        exemplar = Exemplar(
+            (6 * (x - width / 2), 6 * (y - height / 2), 6 * (x + width / 2), 6 * (y + height / 2)), positive
+        )
         one = batch_exemplars([[exemplar]], [(6, 6)])
         expected = model.geometry_encoder(level, torch.tensor([b]), one).tokens[0, 0]
         assert torch.allclose(tokens[row], expected, atol=1e-5)

@@ -21,6 +21,7 @@ class DenseSteps:
         questions: phrases per picture; all pictures are asked all of them.
         masks: whether masks are painted too.
         exemplars: boxes per picture that are shown too.
+        counter_examples: share of these boxes that are negative.
     """
 
     every: int = 1
@@ -28,6 +29,7 @@ class DenseSteps:
     questions: int = 4
     masks: bool = False
     exemplars: int = 0
+    counter_examples: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +195,18 @@ DEFAULT_RECIPE = Recipe(
             final=0.0,
             dense=DenseSteps(every=6, images=6, masks=True, exemplars=4),
             prompts=PromptSteps(questions=6, shown=2, weights=_WEIGHTS),
+        ),
+        Stage(
+            name="contrast",
+            steps=1200,
+            image_size=336,
+            rate=5e-4,
+            recognition_factor=0.3,
+            warmup=30,
+            tail=1.0,
+            final=0.0,
+            dense=DenseSteps(every=5, images=6, masks=True, exemplars=8, counter_examples=0.4),
+            prompts=PromptSteps(questions=6, shown=3, weights=_WEIGHTS),
         ),
     ),
 )

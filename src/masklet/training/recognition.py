@@ -6,7 +6,8 @@ patch of the feature grid answers directly, through the very weights that the de
     name       the patch's neck feature resembles the end token of its symbol's noun, among the nouns of all symbols
     phrase     the first fusion layer's prompt attention looks at the end token rather than at the start token where
                the phrase is true of the patch ("pre-wired fusion": it knows the words when the decoder starts)
-    shown      the same for exemplar boxes: the token of a box attracts the patches of its symbol on all pictures
+    shown      the same for exemplar boxes: the token of a box attracts the patches of its symbol on all pictures, that
+               of a counter-example none
     symbol, colour, box, foreground    by linear heads that are thrown away after training
     mask       the mask head, given a patch's feature as if it were a query, paints the patch's sprite
 
@@ -70,7 +71,13 @@ class RecognitionHeads(nn.Module):
 
 
 def recognition_loss(
-    model: Detector, heads: RecognitionHeads, batch: DenseBatch, *, masks: bool, exemplars: int = 0
+    model: Detector,
+    heads: RecognitionHeads,
+    batch: DenseBatch,
+    *,
+    masks: bool,
+    exemplars: int = 0,
+    counter_examples: float = 0.0,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Weighted sum of the losses above, and the parts without their weights; adds the naming accuracy "named".
 
@@ -81,6 +88,7 @@ def recognition_loss(
         batch: dense pictures.
         masks: also paint masks.
         exemplars: boxes shown on each picture; 0 leaves "shown" out.
+        counter_examples: share of these boxes that are negative.
     """
     trunk = model.vision_encoder(batch.pixels)  # (B, Cv, h, w)
     levels = model.neck(trunk) if masks else (model.neck.levels[-1](trunk),)
@@ -113,11 +121,11 @@ def recognition_loss(
     queries = _patch_queries(model, levels[-1])
     attraction = _attraction(model, heads, queries, _end_tokens(phrases) - start)
     terms["phrase"] = _attraction_loss(attraction, instances, batch.truths)
-    if exemplars:
-        tokens, truths = _shown(model, levels[-1], batch, exemplars)
-        terms["shown"] = _attraction_loss(_attraction(model, heads, queries, tokens - start), instances, truths)
     if masks:
         terms["mask_focal"], terms["mask_dice"] = _mask_losses(model, heads, levels, batch)
+    if exemplars:
+        tokens, truths = _shown(model, levels[-1], batch, exemplars, counter_examples)
+        terms["shown"] = _attraction_loss(_attraction(model, heads, queries, tokens - start), instances, truths)
     total = torch.stack([WEIGHTS[name] * term for name, term in terms.items()]).sum()
     with torch.no_grad():
         terms["named"] = (naming.argmax(-1) == symbols).float().mean()
@@ -188,20 +196,23 @@ def _attraction_loss(logits: Tensor, instances: Tensor, truths: Tensor) -> Tenso
     return loss / (truth == 1).sum().clamp(min=1)
 
 
-def _shown(model: Detector, level: Tensor, batch: DenseBatch, most: int) -> tuple[Tensor, Tensor]:
+def _shown(
+    model: Detector, level: Tensor, batch: DenseBatch, most: int, counter_examples: float
+) -> tuple[Tensor, Tensor]:
     """Tokens (K, C) of one box each around the first instances of every picture, and their truths (K, B, I)."""
     image_idx, instance_idx = (batch.symbols[:, :most] >= 0).nonzero(as_tuple=True)
     boxes = batch.boxes_cxcywh_norm[image_idx, instance_idx][:, None]  # (K, 1, 4): each is a prompt of its own
-    positive = torch.ones_like(boxes[..., 0], dtype=torch.int64)
+    positive = torch.rand_like(boxes[..., 0]) >= counter_examples
     shown = replace(
         ExemplarBatch.empty(len(boxes), device=boxes.device),
         boxes_cxcywh_norm=boxes,
-        box_labels=positive,
-        box_valid=positive.bool(),
+        box_labels=positive.long(),
+        box_valid=torch.ones_like(positive),
     )
     tokens = model.geometry_encoder(level, image_idx, shown).tokens[:, 0]
     symbols = batch.symbols[image_idx, instance_idx]
-    return tokens, (batch.symbols == symbols[:, None, None]).to(batch.truths)
+    alike = batch.symbols == symbols[:, None, None]
+    return tokens, (alike & positive[:, :, None]).to(batch.truths)
 
 
 def _mask_losses(

@@ -230,7 +230,12 @@ class Trainer:
             if isinstance(batch, DenseBatch):
                 dense = stage.dense or DenseSteps()
                 loss, terms = recognition_loss(
-                    self.model, self.heads, batch, masks=dense.masks, exemplars=dense.exemplars
+                    self.model,
+                    self.heads,
+                    batch,
+                    masks=dense.masks,
+                    exemplars=dense.exemplars,
+                    counter_examples=dense.counter_examples,
                 )
             else:
                 prompts = stage.prompts or PromptSteps()
