@@ -22,7 +22,8 @@ def tally(true_positives: int, false_positives: int, false_negatives: int, absen
 
 def some_scores() -> Scores:
     kinds = dict.fromkeys(KINDS, Tally()) | {
-        "name": tally(6, 4, 4),  # F1 0.6
+        "name": tally(10, 0, 0),
+        "category": tally(2, 8, 8),  # with the one above: 0.6
         "colour": tally(7, 3, 3),  # 0.7
         "exemplar": tally(9, 1, 1),
         "exemplar_negative": tally(1, 9, 9),  # with the one above: 0.5

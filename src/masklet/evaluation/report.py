@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from masklet.evaluation.tally import MATCH_IOU
+from masklet.evaluation.tally import MATCH_IOU, Tally
 from masklet.evaluation.world_scores import ALL, Scores
 
 # Attribute of a tally -> heading.
@@ -24,7 +24,8 @@ _WIDTHS = {heading: max(len(heading), len("0.000")) for heading in (*_COUNTS.val
 
 LEAST_F1 = 0.72
 LEAST_REJECTION = 0.92
-NAME_KIND = "name"
+# Phrases without a colour; a colour goes with the same mix of nouns (synthetic/phrases.py).
+PLAIN_KINDS = ("name", "synonym", "category", "plural")
 BOX_KINDS = ("exemplar", "exemplar_negative")  # asked by boxes alone, with something to find
 
 
@@ -49,15 +50,14 @@ class Bar:
 
 
 def bars_of(scores: Scores) -> list[Bar]:
-    """What is asked of the default model: two fixed bars, and two kinds that must be no worse than plain names."""
+    """What is asked of the default model: two fixed bars, and two kinds that must be no worse than plain phrases."""
     overall, kinds = scores["all"][ALL], scores["kind"]
-    boxes = kinds[BOX_KINDS[0]] + kinds[BOX_KINDS[1]]
-    names = kinds[NAME_KIND].f1
+    boxes, plain = (sum((kinds[kind] for kind in group), Tally()).f1 for group in (BOX_KINDS, PLAIN_KINDS))
     return [
         Bar(name="F1 over all prompts", value=overall.f1, least=LEAST_F1),
         Bar(name="absent concepts rejected", value=overall.rejection, least=LEAST_REJECTION),
-        Bar(name="F1 of colour phrases, at least that of names", value=kinds["colour"].f1, least=names),
-        Bar(name="F1 of exemplar boxes alone, at least that of names", value=boxes.f1, least=names),
+        Bar(name="F1 of colour phrases, at least that of others", value=kinds["colour"].f1, least=plain),
+        Bar(name="F1 of exemplar boxes alone, at least that of phrases", value=boxes, least=plain),
     ]
 
 
