@@ -78,7 +78,7 @@ def test_the_document_is_plain_json_with_counts_and_rates() -> None:
         assert json.loads(json.dumps(values, allow_nan=False)) == values
         assert set(values) == {*scores, "bars"}
     values = document(some_scores())
-    assert values["kind"]["name"]["true_positives"] == 6 and values["kind"]["name"]["f1"] == 0.6
+    assert values["kind"]["name"]["true_positives"] == 10 and values["kind"]["category"]["f1"] == 0.2
     assert values["kind"]["synonym"]["f1"] is None
     assert [bar["met"] for bar in values["bars"]] == [True, False, True, False]
 
@@ -90,7 +90,8 @@ def test_the_summary_has_the_rates_of_all_prompts_and_two_of_every_row_that_has_
     assert values["presence_accuracy"] == 0.8 and values["rejection"] == 0.919
     assert values["f1_by"] == {
         PRESENT: 0.8372,  # 72 / 86
-        "name": 0.6,
+        "name": 1.0,
+        "category": 0.2,
         "colour": 0.7,
         "exemplar": 0.9,
         "exemplar_negative": 0.1,
