@@ -208,6 +208,18 @@ DEFAULT_RECIPE = Recipe(
             dense=DenseSteps(every=5, images=6, masks=True, exemplars=8, counter_examples=0.4),
             prompts=PromptSteps(questions=6, shown=3, weights=_WEIGHTS),
         ),
+        Stage(
+            name="compare",
+            steps=700,
+            image_size=336,
+            rate=5e-4,
+            recognition_factor=0.3,
+            warmup=30,
+            tail=1.0,
+            final=0.0,
+            dense=DenseSteps(every=5, images=6, masks=True, exemplars=8, counter_examples=0.4),
+            prompts=PromptSteps(questions=4, shown=6, weights=_WEIGHTS),
+        ),
     ),
 )
 
