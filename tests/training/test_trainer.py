@@ -107,6 +107,15 @@ def test_what_has_begun_cannot_change_but_later_stages_can(tmp_path: Path, sheet
     assert Trainer(longer, tmp_path, device="cpu", sheet=sheet, workers=0).step == 1
 
 
+def test_a_finished_run_goes_on_with_another_stage(tmp_path: Path, sheet: SpriteSheet) -> None:
+    one, two = RECIPE.stages
+    assert Trainer(replace(RECIPE, stages=(one,)), tmp_path, device="cpu", sheet=sheet, workers=0).run()
+    more = Trainer(RECIPE, tmp_path, device="cpu", sheet=sheet, workers=0)
+    assert more.step == one.steps
+    assert more.run()
+    assert len(lines(tmp_path)) == RECIPE.steps
+
+
 def test_a_gradient_that_is_not_finite_stops_the_run(tmp_path: Path, sheet: SpriteSheet) -> None:
     run = Trainer(RECIPE, tmp_path, device="cpu", sheet=sheet, workers=0)
     run.save()

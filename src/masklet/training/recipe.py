@@ -130,11 +130,11 @@ class Recipe:
         raise IndexError(f"the recipe has {self.steps} steps, there is none numbered {step + self.steps}")
 
     def up_to(self, step: int) -> Recipe:
-        """The recipe without the stages that begin after `step`."""
+        """The recipe without the stages that have not begun when `step` steps are done."""
         started = 0
         stages = []
         for stage in self.stages:
-            if started <= step:
+            if started < step:
                 stages.append(stage)
             started += stage.steps
         return replace(self, stages=tuple(stages))
