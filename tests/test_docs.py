@@ -3,8 +3,7 @@
 A page is a program: its ```python blocks run in order in one namespace, and its ```console lines that call
 `masklet` run between them, in a folder of their own that holds the example pictures (`photo.jpg`, `dog.jpg`,
 `photos/`) and `sam3.pt`, a tiny file in the layout of the public checkpoint. A block that is preceded by the comment
-`<!-- not run: reason -->` is only linted. In a checkout without the default model's weights a tiny untrained model
-stands in for it.
+`<!-- not run: reason -->` is only linted.
 """
 
 from __future__ import annotations
@@ -23,8 +22,6 @@ from pathlib import Path
 
 import pytest
 
-from confident import confident_file
-from masklet.checkpoint import hub
 from masklet.checkpoint.convert import convert
 from masklet.checkpoint.save import save_native
 from masklet.model.build import build_model
@@ -115,9 +112,6 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     shutil.copy(tmp_path / "photos/ambulances.jpg", tmp_path / "dog.jpg")
     save_native(build_model("test", seed=0), tmp_path / "tiny.safetensors")
     convert(tmp_path / "tiny.safetensors", tmp_path / "sam3.pt", "meta")
-    if not (ROOT / "src/masklet/weights/default.safetensors").is_file():
-        stand_in = confident_file(tmp_path)
-        monkeypatch.setattr(hub, "_packaged", lambda: stand_in)
     # The symbols of the tests instead of the font, which need not be there.
     sheet = sheet_from_folder(ROOT / "tests/data/sprites")
     monkeypatch.setattr(sprites, "sheet_from_font", lambda: sheet)

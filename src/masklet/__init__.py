@@ -1,4 +1,4 @@
-"""Finds, cuts out and follows everything you can name, show or click.
+"""Finds and cuts out everything that you can name or show in pictures.
 
 The public names are listed in `__all__`. They are found when they are first used, so that `import masklet` is quick
 and loads no other package.

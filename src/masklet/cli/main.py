@@ -30,7 +30,7 @@ _debug: ContextVar[bool] = ContextVar("debug", default=False)
 
 app = typer.Typer(
     name="masklet",
-    help="Finds, cuts out and follows everything you can name, show or click.",
+    help="Finds and cuts out everything that you can name or show in pictures.",
     add_completion=False,
     rich_markup_mode=None,
 )
