@@ -39,6 +39,6 @@ def test_overlays_side_by_side_in_a_small_file(tmp_path: Path, overlays: list[st
 def test_missing_overlays_are_named(tmp_path: Path) -> None:
     done = run_script(tmp_path)
     assert done.returncode == 1
-    assert "out/demo/sandals/thong-sandals/overlay.png" in done.stderr.replace("\\", "/")
+    assert "out/demo/ambulances/ambulance/overlay.png" in done.stderr.replace("\\", "/")
     assert "make demo" in done.stderr
     assert not (tmp_path / "docs").exists()

@@ -108,7 +108,7 @@ def test_what_has_begun_cannot_change_but_later_stages_can(tmp_path: Path, sheet
 
 
 def test_a_finished_run_goes_on_with_another_stage(tmp_path: Path, sheet: SpriteSheet) -> None:
-    one, two = RECIPE.stages
+    one = RECIPE.stages[0]
     assert Trainer(replace(RECIPE, stages=(one,)), tmp_path, device="cpu", sheet=sheet, workers=0).run()
     more = Trainer(RECIPE, tmp_path, device="cpu", sheet=sheet, workers=0)
     assert more.step == one.steps
