@@ -103,16 +103,18 @@ def _attend_by_products(query: Tensor, key: Tensor, value: Tensor, mask: Tensor 
             scores = scores + mask
         return scores.softmax(-1) @ value
     if mask is not None:
-        mask = mask.expand(batch, heads, rows, keys)
+        mask = mask.to(query.dtype).expand(batch, heads, rows, keys)
     out = torch.empty_like(value[:, :, :1]).expand(batch, heads, rows, value.shape[-1]).contiguous()
     for item in range(batch):
         for head in range(heads):
             transposed, values = key[item, head].transpose(0, 1), value[item, head]
             for start in range(0, rows, _BLOCK_ROWS):
                 block = slice(start, start + _BLOCK_ROWS)
-                scores = query[item, head, block] @ transposed
-                if mask is not None:
-                    scores += mask[item, head, block]
+                rows_of_block = query[item, head, block]
+                if mask is None:
+                    scores = rows_of_block @ transposed
+                else:  # one pass over the scores less than adding afterwards
+                    scores = torch.addmm(mask[item, head, block], rows_of_block, transposed)
                 torch.mm(torch.softmax(scores, -1), values, out=out[item, head, block])
     return out
 
