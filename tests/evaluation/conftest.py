@@ -1,20 +1,10 @@
-from pathlib import Path
-
 import pytest
 
 from masklet.synthetic.concepts import PhraseBook
 from masklet.synthetic.phrases import Question
 from masklet.synthetic.scenes import Scene
-from masklet.synthetic.sprites import SpriteSheet, sheet_from_folder
+from masklet.synthetic.sprites import SpriteSheet
 from masklet.synthetic.world import evaluation_scene, phrase_book
-
-SPRITES = Path(__file__).parents[1] / "data" / "sprites"
-
-
-@pytest.fixture(scope="session")
-def sheet() -> SpriteSheet:
-    """Eighteen small sprites: no test needs the font."""
-    return sheet_from_folder(SPRITES)
 
 
 @pytest.fixture(scope="session")
