@@ -28,7 +28,9 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from mistakes import MISTAKES, Mistake  # noqa: E402
 
-from oracle import RUNS, SMALL, case, excesses, relative_differences, small_answers, small_model  # noqa: E402
+from oracle import excesses, relative_differences, small_answers  # noqa: E402
+from oracle_cases import case  # noqa: E402
+from oracle_models import RUNS, SMALL, small_model  # noqa: E402
 
 PAGE = ROOT / "docs" / "parity-mutations.md"
 OUTPUTS = ("boxes", "presence", "logits", "masks", "semantic")

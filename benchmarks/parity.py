@@ -1,8 +1,8 @@
 """Does the full-size model compute what transformers computes? `python benchmarks/parity.py` (`make parity`).
 
-Both get the same strong random weights (tests/oracle.py), the same three images and five prompts (text, text with
-exemplars of both labels, exemplars alone, the longest and the shortest text); ours in one padded batch, transformers'
-one prompt at a time. Prints the largest difference of each stage relative to its largest value beside the limit of
+Both get the same strong random weights (tests/oracle_models.py), the same three images and five prompts (text, text
+with exemplars of both labels, exemplars alone, the longest and the shortest text); ours in one padded batch,
+transformers' one prompt at a time. Prints the largest difference of each stage relative to its largest value beside the limit of
 spec/image-model.md 19.3, and adds one line to results.jsonl.
 
 A difference has no limit of its own where the values themselves are nearly 0, as all presence logits of a draw may be.
@@ -24,7 +24,9 @@ from record import append, circumstances
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from oracle import FULL, LIMITS, Case, case, excesses, hf_model, in_float64, oracle_answers, relative_differences
+from oracle import LIMITS, excesses, in_float64, oracle_answers, relative_differences
+from oracle_cases import Case, case
+from oracle_models import FULL, hf_model
 from our_answers import our_answers, our_model
 
 ROUNDING = 4.0  # presence is three numbers, whose largest error varies; the smallest mistakes are off 100 times as much

@@ -30,7 +30,8 @@ from masklet.types import Detections, ExemplarBatch, ImageFeatures, RawDetection
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from oracle import FULL, Prompt, hf_model, images, phrase
+from oracle_cases import Prompt, images, phrase
+from oracle_models import FULL, hf_model
 from our_answers import exemplar_batch, our_model, token_batch
 
 KEPT = 20

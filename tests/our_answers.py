@@ -1,4 +1,4 @@
-"""What masklet computes for a case of `oracle.py`: all images in one batch, all prompts in one padded batch."""
+"""What masklet computes for a case of `oracle_cases.py`: all images in one batch, all prompts in one padded batch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from masklet.config import ModelConfig
 from masklet.model.build import build_detector
 from masklet.model.detector import Detector, concat_prompts
 from masklet.types import ExemplarBatch, PromptTokens
-from oracle import Answers, Case, Prompt, outputs_of, skip_default_init
+from oracle import Answers, outputs_of
+from oracle_cases import Case, Prompt
+from oracle_models import skip_default_init
 
 
 def our_model(config: ModelConfig, hf_model: Any) -> Detector:

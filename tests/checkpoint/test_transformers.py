@@ -14,7 +14,7 @@ from masklet.checkpoint.keymaps import from_hf
 from masklet.config import SAM3
 from masklet.errors import CheckpointError
 from masklet.model.build import build_model
-from oracle import SMALL, hf_config, small_model
+from oracle_models import SMALL, hf_config, small_model
 
 VARIANT = "tiled"
 PUBLIC = replace(

@@ -1,8 +1,8 @@
 """Masklet computes what the public `transformers` implementation computes, stage by stage and in the end.
 
-Small models with strong random weights (`oracle.py`); differences are relative to the largest value of each tensor and
-the limits are those of spec/image-model.md 19.3. Where the two public implementations differ, the original's behaviour
-is the expected one. That these tests can fail is shown by benchmarks/mutations.py (docs/parity-mutations.md).
+Small models with strong random weights (`oracle_models.py`); differences are relative to the largest value of each
+tensor and the limits are those of spec/image-model.md 19.3. Where the two public implementations differ, the original's
+behaviour is the expected one. That these tests can fail is shown by benchmarks/mutations.py (docs/parity-mutations.md).
 """
 
 from dataclasses import replace
@@ -12,17 +12,9 @@ import torch
 
 from masklet.layers.attention import use_kernel
 from masklet.layers.position import position_map
-from oracle import (
-    RUNS,
-    SMALL,
-    Case,
-    case,
-    excesses,
-    oracle_answers,
-    relative_differences,
-    small_answers,
-    small_model,
-)
+from oracle import excesses, oracle_answers, relative_differences, small_answers
+from oracle_cases import Case, case
+from oracle_models import RUNS, SMALL, small_model
 from our_answers import our_answers, our_model
 
 SITUATIONS = ("text", "text and exemplars", "exemplars", "longest text and exemplars", "shortest text")
