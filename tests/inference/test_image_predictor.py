@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 import masklet
-from confident import CONFIDENT, confident_model, picture
-from masklet.errors import DataError, ImageError, InputError, PromptError
+from confident import CONFIDENT, confident_model
+from masklet.errors import ImageError, InputError, PromptError
 from masklet.inference import batches, questions
 from masklet.inference.frame_result import FrameResult
 from masklet.inference.image_predictor import ImagePredictor
@@ -25,55 +24,7 @@ from masklet.inference.stages import timed_stages
 from masklet.model.build import build_model
 from masklet.model.detector import Detector
 from masklet.types import Exemplar, ImageFeatures
-
-FIRST, SECOND, THIRD = picture(60, 90, 1), picture(75, 50, 2), picture(33, 120, 3)
-CONCEPTS = ["dog", "a red bus", "🍎", "two green apples"]
-BOX, OTHER_BOX = Exemplar((10, 20, 40, 55)), Exemplar((5, 5, 45, 30), positive=False)
-
-
-@pytest.fixture(scope="module")
-def model() -> Detector:
-    return confident_model()
-
-
-@pytest.fixture
-def predictor(model: Detector) -> ImagePredictor:
-    return ImagePredictor(model)
-
-
-@pytest.fixture
-def counts(model: Detector, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How many pictures, phrases, prompts and masks go through the parts of the model."""
-    seen: Counter[str] = Counter()
-
-    def counted(name: str, size: Callable[..., int]) -> None:
-        original = getattr(model, name)
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            seen[name] += size(*args)
-            seen[f"{name} calls"] += 1
-            return original(*args, **kwargs)
-
-        monkeypatch.setattr(model, name, call)
-
-    counted("encode_image", lambda pixels, sizes: len(pixels))
-    counted("encode_text", len)
-    counted("encode_exemplars", lambda features, image_idx, exemplars: len(image_idx))
-    counted("detect", lambda features, image_idx, prompt: len(image_idx))
-    counted("decode_masks", lambda features, image_idx, prompt, raw, keep: int(keep.sum()))
-    return seen
-
-
-def assert_same(mine: FrameResult, theirs: FrameResult, *, names: bool = True) -> None:
-    """Equal up to the order of additions, which differs between batches: about 1e-7 of a value."""
-    assert (mine.concept, mine.image_size_hw, len(mine)) == (theirs.concept, theirs.image_size_hw, len(theirs))
-    assert not names or mine.image == theirs.image
-    assert mine.presence == pytest.approx(theirs.presence, abs=1e-5)
-    np.testing.assert_allclose(mine.scores, theirs.scores, atol=1e-5)
-    np.testing.assert_allclose(mine.boxes_xyxy, theirs.boxes_xyxy, atol=1e-2)
-    # A pixel on the edge of a mask may fall to either side.
-    assert np.mean(mine.masks != theirs.masks) < 1e-3 if len(mine) else True
-
+from predictor_cases import BOX, CONCEPTS, FIRST, OTHER_BOX, SECOND, THIRD, assert_same
 
 # --- one picture ------------------------------------------------------------------------------------------------------
 
@@ -294,121 +245,6 @@ def test_across_pictures_nothing_competes(predictor: ImagePredictor, monkeypatch
 def test_wrong_options(predictor: ImagePredictor, options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         predictor.segment(FIRST, "dog", **options)
-
-
-# --- exemplars --------------------------------------------------------------------------------------------------------
-
-
-def test_exemplars_change_the_answer(predictor: ImagePredictor) -> None:
-    mask = np.zeros((60, 90), dtype=bool)
-    mask[20:55, 10:40] = True
-    given: dict[str, list[Exemplar]] = {
-        "none": [],
-        "box": [BOX],
-        "negative box": [replace(BOX, positive=False)],
-        "point": [Exemplar.point((25, 40))],
-        "negative point": [Exemplar.point((25, 40), positive=False)],
-        "both": [BOX, OTHER_BOX],
-    }
-    answers = {name: predictor.segment(FIRST, "dog", exemplars=e, threshold=0) for name, e in given.items()}
-    scores = [result.scores for result in answers.values()]
-    for k, mine in enumerate(scores):
-        for theirs in scores[k + 1 :]:
-            assert np.abs(mine - theirs).max() > 1e-4
-    # A mask acts through its tight box.
-    assert_same(predictor.segment(FIRST, "dog", exemplars=[Exemplar.mask(mask)], threshold=0), answers["box"])
-
-
-def test_exemplars_alone_ask_for_visual(predictor: ImagePredictor) -> None:
-    result = predictor.segment(FIRST, exemplars=[BOX])
-    assert result.concept == "visual"
-    assert_same(result, predictor.segment(FIRST, "visual", exemplars=[BOX]))
-    for exemplars in ([], [[]]):
-        with pytest.raises(PromptError, match="got neither"):
-            predictor.segment([FIRST], exemplars=exemplars)
-    with pytest.raises(PromptError, match="got neither"):
-        predictor.segment(FIRST)
-
-
-def test_an_exemplar_from_another_picture(predictor: ImagePredictor, counts: Counter[str]) -> None:
-    """The same picture as its own reference gives the same answer; another one another; features will do."""
-    expected = predictor.segment(FIRST, "dog", exemplars=[BOX])
-    assert_same(predictor.segment(FIRST, "dog", exemplars=[BOX], exemplar_image=FIRST), expected)
-    counts.clear()
-    rows = predictor.segment([SECOND, FIRST], ["dog", "cat"], exemplars=[BOX], exemplar_image=predictor.encode(FIRST))
-    assert (counts["encode_image"], counts["encode_exemplars"]) == (3, 1)
-    assert_same(rows[1][0], expected)
-    assert np.abs(rows[0][0].presence - predictor.segment(SECOND, "dog").presence) > 1e-6
-    # The exemplar must fit the picture that it lies on, not the one that is asked about.
-    predictor.segment(SECOND, "dog", exemplars=[Exemplar((60, 5, 85, 50))], exemplar_image=FIRST)
-    with pytest.raises(PromptError, match="must overlap the picture"):
-        predictor.segment(FIRST, "dog", exemplars=[Exemplar((5, 62, 45, 70))], exemplar_image=FIRST)
-
-
-def test_another_picture_serves_a_whole_batch(predictor: ImagePredictor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "pictures_at_once", lambda device: 3)
-    rows = predictor.segment([SECOND, THIRD], "dog", exemplars=[BOX], exemplar_image=FIRST)
-    assert_same(rows[1], predictor.segment(THIRD, "dog", exemplars=[BOX], exemplar_image=FIRST))
-
-
-@pytest.mark.parametrize(
-    ("image", "exemplars", "message"),
-    [
-        (FIRST, [(1, 2, 3, 4)], "a list of Exemplar, got"),
-        (FIRST, BOX, "a list of Exemplar, got"),
-        ([FIRST, SECOND], [BOX, BOX], "one list of Exemplar for each picture"),
-        ([FIRST, SECOND], [[BOX]], "must be 2 lists, got 1"),
-    ],
-)
-def test_wrong_exemplars(predictor: ImagePredictor, image: Any, exemplars: Any, message: str) -> None:
-    with pytest.raises(PromptError, match=message):
-        predictor.segment(image, "dog", exemplars=exemplars)
-
-
-# --- features ---------------------------------------------------------------------------------------------------------
-
-
-def test_features_are_a_value(predictor: ImagePredictor, model: Detector, counts: Counter[str]) -> None:
-    features = predictor.encode(FIRST)
-    assert isinstance(features, ImageFeatures)
-    expected = predictor.segment(FIRST, "dog")
-    counts.clear()
-    assert_same(predictor.segment(features, "dog"), expected)
-    assert_same(ImagePredictor(model).segment(features, "dog"), expected)  # another predictor of the model
-    assert counts["encode_image"] == 0
-    # Half of the numbers' digits are gone, the answer stays about the same.
-    low = predictor.segment(features.to(dtype=torch.bfloat16), "dog", threshold=0)
-    assert low.scores[0] == pytest.approx(predictor.segment(FIRST, "dog", threshold=0).scores[0], abs=0.02)
-
-
-def test_features_on_disk(predictor: ImagePredictor, tmp_path: Path) -> None:
-    Image.fromarray(SECOND).save(tmp_path / "b.png")
-    predictor.save_features(predictor.encode([FIRST, tmp_path / "b.png"]), tmp_path / "both.safetensors")
-    features = predictor.load_features(tmp_path / "both.safetensors")
-    assert features.names == ("image", str(tmp_path / "b.png"))
-    results = predictor.segment(list(features), "dog")
-    assert_same(results[1], predictor.segment(tmp_path / "b.png", "dog"))
-    with pytest.raises(DataError, match="another model"):
-        ImagePredictor(confident_model(seed=1)).load_features(tmp_path / "both.safetensors")
-
-
-def test_features_that_do_not_fit(predictor: ImagePredictor) -> None:
-    both = predictor.encode([FIRST, SECOND])
-    assert (len(both), [len(one) for one in both]) == (2, [1, 1])
-    with pytest.raises(InputError, match=r"must be of one, got 2; pass list\(features\)"):
-        predictor.segment(both, "dog")
-    with pytest.raises(InputError, match="image_size is for pictures"):
-        predictor.segment(both.select(0), "dog", image_size=56)
-    foreign = ImagePredictor(build_model(replace(CONFIDENT, width=32), seed=0)).encode(FIRST)
-    with pytest.raises(InputError, match=r"must have 16 channels, got \[32\]"):
-        predictor.segment(foreign, "dog")
-
-
-def test_another_input_size(predictor: ImagePredictor) -> None:
-    small = predictor.encode(FIRST, image_size=56)
-    assert [level.shape[-1] for level in small.levels] == [16, 8, 4]
-    assert_same(predictor.segment(FIRST, "dog", image_size=56), predictor.segment(small, "dog"))
-    assert predictor.segment(FIRST, "dog", image_size=112).masks.shape[1:] == (60, 90)
 
 
 # --- numbers, threads, time -------------------------------------------------------------------------------------------
