@@ -2,8 +2,8 @@
 
 Both get the same strong random weights (tests/oracle_models.py), the same three images and five prompts (text, text
 with exemplars of both labels, exemplars alone, the longest and the shortest text); ours in one padded batch,
-transformers' one prompt at a time. Prints the largest difference of each stage relative to its largest value beside the limit of
-spec/image-model.md 19.3, and adds one line to results.jsonl.
+transformers' one prompt at a time. Prints the largest difference of each stage relative to its largest value beside the
+limit of spec/image-model.md 19.3, and adds one line to results.jsonl.
 
 A difference has no limit of its own where the values themselves are nearly 0, as all presence logits of a draw may be.
 So transformers' part behind the vision encoder also runs in float64, for the prompts without exemplars: a stage beyond

@@ -4,7 +4,7 @@ import pytest
 from masklet.errors import InputError
 from masklet.synthetic import scenes
 from masklet.synthetic.backgrounds import HELD_OUT_FAMILIES, TRAIN_FAMILIES, paint_background
-from masklet.synthetic.scenes import SceneSettings, render_scene
+from masklet.synthetic.scenes import Crowd, Scene, SceneSettings, render_scene
 from masklet.synthetic.sprites import SpriteSheet
 from masklet.synthetic.symbols import is_held_out_colour
 
@@ -141,7 +141,7 @@ def test_a_sprite_outside_the_picture_is_not_drawn(sheet: SpriteSheet) -> None:
 
 
 def test_dense_scenes_are_full_of_different_named_sprites_with_little_overlap(sheet: SpriteSheet) -> None:
-    settings = SceneSettings(dense=True, exemplar_only=False)
+    settings = SceneSettings(crowd=Crowd(), exemplar_only=False)
     made = _scenes(sheet, 30, settings, (128, 128))
     counts = [len(scene.instances) for scene in made]
     assert np.mean(counts) > 8 and max(counts) <= 16
@@ -150,12 +150,26 @@ def test_dense_scenes_are_full_of_different_named_sprites_with_little_overlap(sh
     assert all(sheet.symbols[i.symbol_idx].named for scene in made for i in scene.instances)
 
 
+def test_a_crowd_repeats_symbols_and_has_the_cells_it_is_asked_for(sheet: SpriteSheet) -> None:
+    def of(crowd: Crowd) -> list[Scene]:
+        return _scenes(sheet, 30, SceneSettings(crowd=crowd, exemplar_only=False), (160, 160))
+
+    def repeats(scenes: list[Scene]) -> float:
+        return 1 - np.mean([len({i.symbol_idx for i in s.instances}) / len(s.instances) for s in scenes])
+
+    few, many = of(Crowd(cells=(2,))), of(Crowd(cells=(5,)))
+    assert max(len(scene.instances) for scene in few) == 4
+    assert 18 < np.mean([len(scene.instances) for scene in many]) <= 25
+    # By chance alone, among 18 symbols, repeats come too.
+    assert repeats(of(Crowd(cells=(3,), repeats=0.6))) > repeats(of(Crowd(cells=(3,)))) + 0.2
+
+
 @pytest.mark.parametrize("size_hw", [(64, 150), (150, 64), (32, 400)])
-@pytest.mark.parametrize("dense", [False, True])
-def test_any_size_works_both_ways_round(sheet: SpriteSheet, size_hw: tuple[int, int], dense: bool) -> None:
-    for scene in _scenes(sheet, 6, SceneSettings(dense=dense), size_hw):
+@pytest.mark.parametrize("crowd", [None, Crowd(), Crowd(cells=(2, 5), repeats=0.5)])
+def test_any_size_works_both_ways_round(sheet: SpriteSheet, size_hw: tuple[int, int], crowd: Crowd | None) -> None:
+    for scene in _scenes(sheet, 6, SceneSettings(crowd=crowd), size_hw):
         assert scene.image.shape == (*size_hw, 3)
-        assert len(scene.instances) <= 16
+        assert len(scene.instances) <= 25
 
 
 def test_a_picture_of_too_few_pixels_is_refused(sheet: SpriteSheet) -> None:

@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 
 from masklet.synthetic.backgrounds import HELD_OUT_FAMILIES
+from masklet.synthetic.scenes import Crowd
 from masklet.synthetic.sprites import SpriteSheet
 from masklet.synthetic.world import (
     EVALUATION,
@@ -48,7 +49,7 @@ def test_the_same_number_gives_another_scene_in_another_seed_space(sheet: Sprite
 
 
 def test_dense_training_scenes_are_dense_and_other_scenes_than_the_ordinary_ones(sheet: SpriteSheet) -> None:
-    dense = [training_scene(seed, (96, 96), dense=True, sheet=sheet)[0] for seed in range(10)]
+    dense = [training_scene(seed, (96, 96), crowd=Crowd(), sheet=sheet)[0] for seed in range(10)]
     ordinary = [training_scene(seed, (96, 96), sheet=sheet)[0] for seed in range(10)]
     assert np.mean([len(s.instances) for s in dense]) > 2 * np.mean([len(s.instances) for s in ordinary])
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from masklet.config import TEST
 from masklet.media.images import to_pixels
 from masklet.synthetic.phrases import VISUAL
+from masklet.synthetic.scenes import Crowd
 from masklet.synthetic.symbols import COLOURS
 from masklet.synthetic.world import training_scene
 from masklet.training.batches import BACKGROUND, MIXED, BatchMaker, DenseBatch, PromptBatch
@@ -41,7 +42,7 @@ def test_a_seed_is_all_there_is_to_a_batch(maker: BatchMaker) -> None:
 
 def test_dense_labels_equal_a_loop_over_patches(maker: BatchMaker, dense: DenseBatch) -> None:
     for image in range(4):
-        scene, _ = training_scene(3 * 4 + image, (SIZE, SIZE), questions=3, dense=True, sheet=maker.sheet)
+        scene, _ = training_scene(3 * 4 + image, (SIZE, SIZE), questions=3, crowd=Crowd(), sheet=maker.sheet)
         assert torch.equal(dense.pixels[image], to_pixels(scene.image, SIZE)[0])
         for row in range(6):
             for column in range(6):
@@ -59,7 +60,7 @@ def test_dense_labels_equal_a_loop_over_patches(maker: BatchMaker, dense: DenseB
 
 def test_dense_instances_carry_symbol_colour_box_and_mask(maker: BatchMaker, dense: DenseBatch) -> None:
     for image in range(4):
-        scene, _ = training_scene(3 * 4 + image, (SIZE, SIZE), questions=3, dense=True, sheet=maker.sheet)
+        scene, _ = training_scene(3 * 4 + image, (SIZE, SIZE), questions=3, crowd=Crowd(), sheet=maker.sheet)
         number = len(scene.instances)
         assert (dense.symbols[image, number:] == -1).all() and not dense.masks[image, number:].any()
         for i, instance in enumerate(scene.instances):
@@ -78,7 +79,7 @@ def test_truths_follow_the_phrase_book(maker: BatchMaker, dense: DenseBatch) -> 
     asked = [
         question
         for image in range(4)
-        for question in training_scene(12 + image, (SIZE, SIZE), questions=3, dense=True, sheet=maker.sheet)[1]
+        for question in training_scene(12 + image, (SIZE, SIZE), questions=3, crowd=Crowd(), sheet=maker.sheet)[1]
         if question.phrase != VISUAL and not question.positives and not question.negatives
     ]
     phrases = list(dict.fromkeys(question.phrase for question in asked))

@@ -27,6 +27,22 @@ _MIN_VISIBLE_FRACTION = 0.25  # of a sprite's pixels; sprites that show less are
 _MIN_VISIBLE_PX = 24  # pixels; smaller remains are taken out as well
 _SPRITE_COUNT_WEIGHTS = (0.04, 0.12, 0.15, 0.16, 0.15, 0.13, 0.10, 0.08, 0.07)  # chance of 0, 1 ... 8 sprites
 _REPEAT_WEIGHTS = (0.48, 0.27, 0.16, 0.09)  # chance that a symbol comes 1, 2, 3, 4 times
+_MOST_CELLS = 25  # of a crowded picture
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crowd:
+    """A layout with one sprite in nearly every cell of a jittered grid, with little overlap.
+
+    Attributes:
+        cells: numbers of cells along the shorter side, one of which is drawn for a picture; 5 at most.
+        repeats: chance that a cell shows a symbol of the picture once more.
+        side_range: longest side of a sprite as a fraction of the cell's side.
+    """
+
+    cells: tuple[int, ...] = (3, 4)
+    repeats: float = 0.0
+    side_range: tuple[float, float] = (0.8, 1.3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,20 +50,18 @@ class SceneSettings:
     """What scenes look like.
 
     Attributes:
-        dense: up to 16 different sprites on a jittered grid with little overlap, instead of 0-8 placed freely.
+        crowd: a grid full of sprites instead of 0-8 placed freely.
         families: background families, see backgrounds.py.
         held_out_colours: may symbols be painted in the colours that training never shows.
         exemplar_only: may symbols appear that are never asked by name.
         side_range: longest side of a sprite as a fraction of the picture's shorter side (free layout).
-        dense_side_range: the same on the grid, as a fraction of the cell's side.
     """
 
-    dense: bool = False
+    crowd: Crowd | None = None
     families: tuple[str, ...] = TRAIN_FAMILIES
     held_out_colours: bool = False
     exemplar_only: bool = True
     side_range: tuple[float, float] = (0.12, 0.55)
-    dense_side_range: tuple[float, float] = (0.8, 1.3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +157,10 @@ def render_scene(
     """
     if min(size_hw) < 32:
         raise InputError(f"size_hw must be at least 32 pixels along each side, got {size_hw}")
-    placements = _plan_dense(sheet, rng, size_hw, settings) if settings.dense else _plan(sheet, rng, size_hw, settings)
+    if settings.crowd is None:
+        placements = _plan(sheet, rng, size_hw, settings)
+    else:
+        placements = _plan_crowd(sheet, rng, size_hw, settings, settings.crowd)
     patches = [patch for placement in placements if (patch := _draw(sheet, placement, size_hw)) is not None]
     patches, label_map, areas = _visible(patches, size_hw)
     canvas = paint_background(rng, size_hw, settings.families)
@@ -244,20 +261,25 @@ def _plan(
     return placements
 
 
-def _plan_dense(
-    sheet: SpriteSheet, rng: np.random.Generator, size_hw: tuple[int, int], settings: SceneSettings
+def _plan_crowd(
+    sheet: SpriteSheet, rng: np.random.Generator, size_hw: tuple[int, int], settings: SceneSettings, crowd: Crowd
 ) -> list[_Placement]:
     height, width = size_hw
-    short = int(rng.integers(3, 5))
+    short = crowd.cells[int(rng.integers(len(crowd.cells)))]
     cell = min(height, width) / short
-    long = min(int(max(height, width) / cell), 16 // short)
+    long = min(int(max(height, width) / cell), _MOST_CELLS // short)
     rows, columns = (short, long) if height <= width else (long, short)
     pool = _symbol_pool(sheet, settings)
-    placements = []
+    placements: list[_Placement] = []
     for place in rng.permutation(rows * columns):
         if rng.random() < 0.1:
             continue
-        symbol_idx = pool[int(rng.integers(len(pool)))]
+        repeated = bool(placements) and rng.random() < crowd.repeats
+        symbol_idx = (
+            placements[int(rng.integers(len(placements)))].symbol_idx
+            if repeated
+            else pool[int(rng.integers(len(pool)))]
+        )
         colour = _colour_of(rng, sheet.symbols[symbol_idx], settings) if rng.random() < 0.45 else None
         jitter = rng.uniform(-0.12, 0.12, 2)
         placements.append(
@@ -268,7 +290,7 @@ def _plan_dense(
                     float((place % columns + 0.5 + jitter[0]) * width / columns),
                     float((place // columns + 0.5 + jitter[1]) * height / rows),
                 ),
-                side_px=float(rng.uniform(*settings.dense_side_range)) * cell,
+                side_px=float(rng.uniform(*crowd.side_range)) * cell,
                 angle=_angle(rng),
                 mirrored=bool(rng.random() < 0.5),
             )

@@ -14,7 +14,7 @@ import numpy as np
 from masklet.synthetic.backgrounds import HELD_OUT_FAMILIES, TRAIN_FAMILIES
 from masklet.synthetic.concepts import PhraseBook
 from masklet.synthetic.phrases import Question, QuestionSettings, ask
-from masklet.synthetic.scenes import Scene, SceneSettings, render_scene
+from masklet.synthetic.scenes import Crowd, Scene, SceneSettings, render_scene
 from masklet.synthetic.sprites import SpriteSheet, default_sheet
 
 EVALUATION_SCENES = 1000
@@ -65,7 +65,7 @@ def make_scene(
     size_hw: tuple[int, int],
     *,
     questions: int,
-    dense: bool = False,
+    crowd: Crowd | None = None,
     sheet: SpriteSheet | None = None,
 ) -> tuple[Scene, list[Question]]:
     """The scene and questions of one seed; the same arguments always give the same result.
@@ -75,12 +75,12 @@ def make_scene(
         seed: 0 or more.
         size_hw: height and width, pixels. Another size gives another scene, not a resized one.
         questions: how many to ask.
-        dense: the dense layout (many different named sprites on a grid) instead of the ordinary one.
+        crowd: a crowded layout of named sprites instead of the ordinary one.
         sheet: sprites; None takes the installed font's.
     """
     chosen = default_sheet() if sheet is None else sheet
-    rng = np.random.default_rng([split.seed_space, seed, int(dense)])
-    settings = replace(split.scenes, dense=True, exemplar_only=False) if dense else split.scenes
+    rng = np.random.default_rng([split.seed_space, seed, int(crowd is not None)])
+    settings = split.scenes if crowd is None else replace(split.scenes, crowd=crowd, exemplar_only=False)
     scene = render_scene(chosen, rng, size_hw, settings)
     return scene, ask(phrase_book(chosen), scene, rng, questions, split.questions)
 
@@ -90,11 +90,11 @@ def training_scene(
     size_hw: tuple[int, int] = (224, 224),
     *,
     questions: int = 6,
-    dense: bool = False,
+    crowd: Crowd | None = None,
     sheet: SpriteSheet | None = None,
 ) -> tuple[Scene, list[Question]]:
     """Training scene number `seed`; see `make_scene`."""
-    return make_scene(TRAIN, seed, size_hw, questions=questions, dense=dense, sheet=sheet)
+    return make_scene(TRAIN, seed, size_hw, questions=questions, crowd=crowd, sheet=sheet)
 
 
 def evaluation_scene(

@@ -21,7 +21,7 @@ from masklet.media.images import to_pixels
 from masklet.model.tokenizer import Tokenizer
 from masklet.synthetic.concepts import Concept, PhraseBook
 from masklet.synthetic.phrases import VISUAL, Question, QuestionSettings, ask, spoken
-from masklet.synthetic.scenes import Instance, Scene
+from masklet.synthetic.scenes import Crowd, Instance, Scene
 from masklet.synthetic.sprites import SpriteSheet, default_sheet
 from masklet.synthetic.symbols import COLOURS
 from masklet.synthetic.world import phrase_book, training_scene
@@ -35,6 +35,7 @@ _BOX_JITTER = 0.06  # users do not draw exact boxes: standard deviation as a fra
 _POINT_CHANCE = 0.2  # exemplars that are points instead of boxes
 _ASPECTS = (0.65, 1.55)  # width / height of pictures that are not square
 _SQUARE_CHANCE = 0.5
+_CROWD = Crowd()
 _SHOWN = QuestionSettings(kinds=("exemplar", "exemplar_negative"))
 
 
@@ -105,11 +106,11 @@ class BatchMaker:
         self._class_of = {row: place for place, row in enumerate(self.named)}
         self._own_nouns = [_own_nouns(self.book, row) for row in self.named]
 
-    def dense(self, seed: int, *, images: int, size: int, questions: int) -> DenseBatch:
-        """`images` dense scenes of `size` pixels, with `questions` phrases each that all pictures are asked."""
+    def dense(self, seed: int, *, images: int, size: int, questions: int, crowd: Crowd = _CROWD) -> DenseBatch:
+        """`images` crowded scenes of `size` pixels, with `questions` phrases each that all pictures are asked."""
         rng = np.random.default_rng([11, seed])
         made = [
-            training_scene(seed * images + i, (size, size), questions=questions, dense=True, sheet=self.sheet)
+            training_scene(seed * images + i, (size, size), questions=questions, crowd=crowd, sheet=self.sheet)
             for i in range(images)
         ]
         scenes = [scene for scene, _ in made]

@@ -9,6 +9,7 @@ from typing import Any
 from masklet.losses.mask import MaskSettings
 from masklet.losses.score import ScoreSettings
 from masklet.losses.total import LossSettings, LossWeights
+from masklet.synthetic.scenes import Crowd
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +18,7 @@ class DenseSteps:
 
     Attributes:
         every: every `every`-th step of the stage is one; 1: all.
+        crowd: layout of the pictures.
         images: pictures per step.
         questions: phrases per picture; all pictures are asked all of them.
         masks: whether masks are painted too.
@@ -25,6 +27,7 @@ class DenseSteps:
     """
 
     every: int = 1
+    crowd: Crowd = field(default_factory=Crowd)
     images: int = 16
     questions: int = 4
     masks: bool = False
@@ -163,62 +166,39 @@ _WEIGHTS = LossWeights(
     one_to_many=1.0,
 )
 
+# Sprites of all sizes that ordinary scenes have, and most symbols twice in a picture: what exemplars are learned from.
+_VARIED = Crowd(cells=(2, 3, 3, 4, 4, 5), repeats=0.4, side_range=(0.7, 1.3))
+
 DEFAULT_RECIPE = Recipe(
     preset="default",
     stages=(
-        Stage(name="recognise", steps=1800, rate=1.5e-3, tail=0.0, dense=DenseSteps()),
-        Stage(name="paint", steps=1000, rate=1.5e-3, warmup=0, tail=1.0, dense=DenseSteps(masks=True)),
+        Stage(name="recognise", steps=1500, rate=1.5e-3, tail=0.0, dense=DenseSteps()),
         Stage(
-            name="detect",
-            steps=3400,
-            rate=1e-3,
-            recognition_factor=0.15,
-            dense=DenseSteps(every=4, images=12, masks=True),
-            prompts=PromptSteps(weights=_WEIGHTS),
+            name="paint",
+            steps=1100,
+            rate=1.5e-3,
+            warmup=0,
+            tail=1.0,
+            dense=DenseSteps(crowd=_VARIED, masks=True, exemplars=4, counter_examples=0.25),
         ),
         Stage(
-            name="show",
-            steps=300,
+            name="detect",
+            steps=2600,
             rate=1e-3,
-            recognition_factor=0.15,
-            warmup=0,
-            tail=0.0,
-            dense=DenseSteps(exemplars=4),
+            recognition_factor=0.2,
+            dense=DenseSteps(every=4, crowd=_VARIED, images=12, masks=True, exemplars=4, counter_examples=0.25),
+            prompts=PromptSteps(questions=6, shown=2, weights=_WEIGHTS),
         ),
         Stage(
             name="sharpen",
-            steps=1900,
+            steps=3100,
             image_size=336,
             rate=6e-4,
             recognition_factor=0.3,
             tail=1.0,
             final=0.0,
-            dense=DenseSteps(every=6, images=6, masks=True, exemplars=4),
-            prompts=PromptSteps(questions=6, shown=2, weights=_WEIGHTS),
-        ),
-        Stage(
-            name="contrast",
-            steps=1200,
-            image_size=336,
-            rate=5e-4,
-            recognition_factor=0.3,
-            warmup=30,
-            tail=1.0,
-            final=0.0,
-            dense=DenseSteps(every=5, images=6, masks=True, exemplars=8, counter_examples=0.4),
-            prompts=PromptSteps(questions=6, shown=3, weights=_WEIGHTS),
-        ),
-        Stage(
-            name="compare",
-            steps=700,
-            image_size=336,
-            rate=5e-4,
-            recognition_factor=0.3,
-            warmup=30,
-            tail=1.0,
-            final=0.0,
-            dense=DenseSteps(every=5, images=6, masks=True, exemplars=8, counter_examples=0.4),
-            prompts=PromptSteps(questions=4, shown=6, weights=_WEIGHTS),
+            dense=DenseSteps(every=6, crowd=_VARIED, images=6, masks=True, exemplars=6, counter_examples=0.25),
+            prompts=PromptSteps(questions=5, shown=3, weights=_WEIGHTS),
         ),
     ),
 )

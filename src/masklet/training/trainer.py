@@ -61,7 +61,9 @@ class _Steps(Dataset[DenseBatch | PromptBatch]):
         seed = self.recipe.stages.index(stage) * _SEEDS_PER_STAGE + stage_step
         if stage.is_dense(stage_step):
             dense = stage.dense or DenseSteps()
-            return self.maker.dense(seed, images=dense.images, size=stage.image_size, questions=dense.questions)
+            return self.maker.dense(
+                seed, images=dense.images, size=stage.image_size, questions=dense.questions, crowd=dense.crowd
+            )
         prompts = stage.prompts or PromptSteps()
         return self.maker.prompts(
             seed,
