@@ -144,9 +144,11 @@ VISION = (
 NECK = (
     *_in(
         "model/neck.py",
-        ("GELU of the neck left out", "self.upsample2(gelu(x))", "self.upsample2(x)"),
-        ("GELU in the middle level too", "x = self.upsample1(x)", "x = gelu(self.upsample1(x))"),
-        ("GELU by tanh in the neck", "gelu(x)", "nn.functional.gelu(x, approximate='tanh')"),
+        ("GELU of the neck left out", "gelu(self.upsample1(x))", "self.upsample1(x)"),
+        ("GELU before the middle level too", "project(x, self.upsample1)", "project(gelu(x), self.upsample1)"),
+        ("GELU by tanh in the neck", "gelu(self.upsample1(x))", "F.gelu(self.upsample1(x), approximate='tanh')"),
+        ("bias of the upsampling not projected", "matrix @ upsample.bias", "upsample.bias[: len(matrix)]"),
+        ("bias of the neck's projection left out", " + self.project.bias,", ","),
     ),
     *_in(
         "layers/position.py",

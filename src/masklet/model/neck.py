@@ -3,10 +3,14 @@
 Every level starts from the same map (ViTDet's simple pyramid, Li et al. 2022): no lateral path, no norm, and only the
 finest level has an activation (spec/image-model.md section 3). The original's fourth level, at half the resolution, is
 never used; checkpoints carry its weights along.
+
+The 1x1 projection is linear, so it is multiplied into the upsampling before it, at the coarser resolution: an eighth
+of the neck's time.
 """
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from masklet.layers.mlp import gelu
@@ -31,12 +35,21 @@ class NeckLevel(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, Cv, h, w) -> (B, C, s*h, s*w)."""
-        if self.upsample1 is not None:
-            x = self.upsample1(x)
-        if self.upsample2 is not None:
-            x = self.upsample2(gelu(x))
-        out: Tensor = self.smooth(self.project(x))
+        if self.upsample1 is None:
+            projected = self.project(x)
+        elif self.upsample2 is None:
+            projected = self._upsample_and_project(x, self.upsample1)
+        else:
+            projected = self._upsample_and_project(gelu(self.upsample1(x)), self.upsample2)
+        out: Tensor = self.smooth(projected)
         return out
+
+    def _upsample_and_project(self, x: Tensor, upsample: nn.ConvTranspose2d) -> Tensor:
+        """`project(upsample(x))` in one step."""
+        matrix = self.project.weight[:, :, 0, 0]  # (C, channels)
+        weight = (upsample.weight.permute(0, 2, 3, 1) @ matrix.T).permute(0, 3, 1, 2)  # (in, C, 2, 2)
+        assert upsample.bias is not None and self.project.bias is not None  # nn.ConvTranspose2d may have none
+        return F.conv_transpose2d(x, weight, matrix @ upsample.bias + self.project.bias, stride=2)
 
 
 class Neck(nn.Module):
