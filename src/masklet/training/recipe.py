@@ -187,7 +187,7 @@ DEFAULT_RECIPE = Recipe(
             rate=1e-3,
             recognition_factor=0.2,
             dense=DenseSteps(every=4, crowd=_VARIED, images=12, masks=True, exemplars=4, counter_examples=0.25),
-            prompts=PromptSteps(questions=6, shown=2, weights=_WEIGHTS),
+            prompts=PromptSteps(questions=5, shown=3, weights=_WEIGHTS),
         ),
         Stage(
             name="sharpen",
@@ -198,7 +198,7 @@ DEFAULT_RECIPE = Recipe(
             tail=1.0,
             final=0.0,
             dense=DenseSteps(every=6, crowd=_VARIED, images=6, masks=True, exemplars=6, counter_examples=0.25),
-            prompts=PromptSteps(questions=5, shown=3, weights=_WEIGHTS),
+            prompts=PromptSteps(questions=4, shown=4, weights=_WEIGHTS),
         ),
     ),
 )
