@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -166,8 +167,17 @@ _WEIGHTS = LossWeights(
     one_to_many=1.0,
 )
 
-# Sprites of all sizes that ordinary scenes have, and most symbols twice in a picture: what exemplars are learned from.
+# Sprites of all sizes that ordinary scenes have, many symbols more than once: what exemplars are learned from.
 _VARIED = Crowd(cells=(2, 3, 3, 4, 4, 5), repeats=0.4, side_range=(0.7, 1.3))
+
+_full_size = functools.partial(
+    Stage,
+    image_size=336,
+    recognition_factor=0.3,
+    tail=1.0,
+    final=0.0,
+    dense=DenseSteps(every=6, crowd=_VARIED, images=6, masks=True, exemplars=6, counter_examples=0.25),
+)
 
 DEFAULT_RECIPE = Recipe(
     preset="default",
@@ -189,16 +199,13 @@ DEFAULT_RECIPE = Recipe(
             dense=DenseSteps(every=4, crowd=_VARIED, images=12, masks=True, exemplars=4, counter_examples=0.25),
             prompts=PromptSteps(questions=5, shown=3, weights=_WEIGHTS),
         ),
-        Stage(
-            name="sharpen",
-            steps=3100,
-            image_size=336,
-            rate=6e-4,
-            recognition_factor=0.3,
-            tail=1.0,
-            final=0.0,
-            dense=DenseSteps(every=6, crowd=_VARIED, images=6, masks=True, exemplars=6, counter_examples=0.25),
-            prompts=PromptSteps(questions=4, shown=4, weights=_WEIGHTS),
+        _full_size(name="sharpen", steps=3100, rate=6e-4, prompts=PromptSteps(questions=4, shown=4, weights=_WEIGHTS)),
+        _full_size(
+            name="compare",
+            steps=640,
+            rate=5e-4,
+            warmup=30,
+            prompts=PromptSteps(questions=2, shown=6, weights=_WEIGHTS),
         ),
     ),
 )
