@@ -180,3 +180,18 @@ def test_more_prompts_by_exemplars_alone(maker: BatchMaker) -> None:
     shown = (more.token_ids == visual).all(1)
     positive = marks[0].sum(1) + marks[1].sum(1) > 0
     assert positive[shown].float().mean() > 0.8  # some questions of all kinds show a counter-example alone
+
+
+def test_more_prompts_about_colours(maker: BatchMaker) -> None:
+    sizes = {"images": 6, "size": SIZE, "questions": 3, "mask_prompts": 40}
+    plain, more = maker.prompts(5, **sizes), maker.prompts(5, coloured=3, **sizes)
+    words = maker.tokenizer(list(COLOURS))[:, 1]  # one token each
+    added, answers = 0, []
+    for image in range(6):
+        before, after = plain.token_ids[plain.image_idx == image], more.token_ids[more.image_idx == image]
+        assert torch.equal(after[: len(before)], before)
+        added += len(after) - len(before)
+        assert torch.isin(after[len(before) :], words).any(1).all()
+        answers += more.targets.counts[more.image_idx == image][len(before) :].tolist()
+    assert added > 6
+    assert 0.2 < np.mean([count > 0 for count in answers]) < 0.8  # right colours and wrong ones

@@ -36,6 +36,7 @@ _POINT_CHANCE = 0.2  # exemplars that are points instead of boxes
 _ASPECTS = (0.65, 1.55)  # width / height of pictures that are not square
 _SQUARE_CHANCE = 0.5
 _CROWD = Crowd()
+_COLOURED = QuestionSettings(kinds=("colour", "absent_colour"))
 _SHOWN = QuestionSettings(kinds=("exemplar", "exemplar_negative"))
 
 
@@ -137,20 +138,29 @@ class BatchMaker:
         )
 
     def prompts(
-        self, seed: int, *, images: int, size: int, questions: int, mask_prompts: int, shown: int = 0
+        self,
+        seed: int,
+        *,
+        images: int,
+        size: int,
+        questions: int,
+        mask_prompts: int,
+        coloured: int = 0,
+        shown: int = 0,
     ) -> PromptBatch:
         """`images` ordinary scenes of `size` pixels with `questions` prompts of all kinds each.
 
-        `shown` prompts more for each are asked by exemplars alone. At most `mask_prompts` prompts, taken at random
-        among those that have an answer, carry masks.
+        `coloured` prompts more for each are about colours, `shown` more are asked by exemplars alone. At most
+        `mask_prompts` prompts, taken at random among those that have an answer, carry masks.
         """
         rng = np.random.default_rng([12, seed])
         made = [
             training_scene(seed * images + i, _size_hw(rng, size), questions=questions, sheet=self.sheet)
             for i in range(images)
         ]
-        if shown:
-            made = [(scene, [*asked, *ask(self.book, scene, rng, shown, _SHOWN)]) for scene, asked in made]
+        for more, settings in ((coloured, _COLOURED), (shown, _SHOWN)):
+            if more:
+                made = [(scene, [*asked, *ask(self.book, scene, rng, more, settings)]) for scene, asked in made]
         grid = size // self.patch
         asked = [(image, question) for image, (_, questions_) in enumerate(made) for question in questions_]
         answered = [place for place, (_, question) in enumerate(asked) if question.instances]

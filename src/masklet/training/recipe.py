@@ -43,6 +43,7 @@ class PromptSteps:
     Attributes:
         images: pictures per step.
         questions: prompts per picture, of all kinds.
+        coloured: more prompts per picture, about the colour of what is there: the right one or another.
         shown: more prompts per picture, by exemplars alone.
         mask_prompts: at most this many prompts of a step have their masks trained.
         weights: of the losses.
@@ -51,6 +52,7 @@ class PromptSteps:
 
     images: int = 4
     questions: int = 8
+    coloured: int = 0
     shown: int = 0
     mask_prompts: int = 12
     weights: LossWeights = field(default_factory=LossWeights)
@@ -202,10 +204,10 @@ DEFAULT_RECIPE = Recipe(
         _full_size(name="sharpen", steps=3100, rate=6e-4, prompts=PromptSteps(questions=4, shown=4, weights=_WEIGHTS)),
         _full_size(
             name="compare",
-            steps=640,
+            steps=660,
             rate=5e-4,
             warmup=30,
-            prompts=PromptSteps(questions=2, shown=6, weights=_WEIGHTS),
+            prompts=PromptSteps(questions=2, coloured=2, shown=5, weights=_WEIGHTS),
         ),
     ),
 )

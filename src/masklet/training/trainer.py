@@ -71,6 +71,7 @@ class _Steps(Dataset[DenseBatch | PromptBatch]):
             size=stage.image_size,
             questions=prompts.questions,
             mask_prompts=prompts.mask_prompts,
+            coloured=prompts.coloured,
             shown=prompts.shown,
         )
 
