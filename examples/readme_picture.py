@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 DEMO = Path("out/demo")
-CHOSEN = ("ambulances/ambulance", "hamburgers/hamburgers", "houses/house")
+CHOSEN = ("ambulances/ambulance", "rickshaws", "houses/house")
 TARGET = Path("docs/images/demo.jpg")
 HEIGHT, GAP = 360, 8  # pixels
 MOST_BYTES = 200_000
