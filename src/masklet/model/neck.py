@@ -47,7 +47,9 @@ class NeckLevel(nn.Module):
     def _upsample_and_project(self, x: Tensor, upsample: nn.ConvTranspose2d) -> Tensor:
         """`project(upsample(x))` in one step."""
         matrix = self.project.weight[:, :, 0, 0]  # (C, channels)
-        weight = (upsample.weight.permute(0, 2, 3, 1) @ matrix.T).permute(0, 3, 1, 2)  # (in, C, 2, 2)
+        taps = upsample.weight.permute(0, 2, 3, 1)  # (in, 2, 2, channels)
+        # Flat: the product of a permuted tensor falls into thousands of small ones.
+        weight = F.linear(taps.flatten(0, 2), matrix).view(*taps.shape[:3], -1).permute(0, 3, 1, 2)  # (in, C, 2, 2)
         assert upsample.bias is not None and self.project.bias is not None  # nn.ConvTranspose2d may have none
         return F.conv_transpose2d(x, weight, matrix @ upsample.bias + self.project.bias, stride=2)
 
