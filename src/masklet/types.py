@@ -18,6 +18,9 @@ from torch import Tensor
 
 from masklet.errors import PromptError
 
+VISUAL = "visual"
+"""The phrase that stands for a concept which is only shown, by exemplars (spec/image-model.md 11)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFeatures:

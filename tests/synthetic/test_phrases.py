@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from masklet.synthetic.concepts import Concept, PhraseBook
-from masklet.synthetic.phrases import EXEMPLAR_KINDS, KINDS, VISUAL, QuestionSettings, ask, spoken
+from masklet.synthetic.phrases import EXEMPLAR_KINDS, KINDS, QuestionSettings, ask, spoken
 from masklet.synthetic.scenes import Scene, SceneSettings, render_scene
 from masklet.synthetic.sprites import SpriteSheet
 from masklet.synthetic.symbols import COLOURS
+from masklet.types import VISUAL
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,11 @@ from torch import Tensor
 
 from masklet.config import TEST
 from masklet.media.images import to_pixels
-from masklet.synthetic.phrases import VISUAL
 from masklet.synthetic.scenes import Crowd
 from masklet.synthetic.symbols import COLOURS
 from masklet.synthetic.world import training_scene
 from masklet.training.batches import BACKGROUND, MIXED, BatchMaker, DenseBatch, PromptBatch
+from masklet.types import VISUAL
 
 SIZE = 84  # 6 x 6 patches of 14 pixels
 

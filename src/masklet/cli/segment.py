@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from masklet.inference.picture_run import Ask, Outcome
     from masklet.types import Exemplar
 
-SHOWN_ONLY = "visual"  # what stands for a concept that has exemplars and no text
-
 
 def segment(
     images: Annotated[list[str], typer.Argument(help="Pictures, folders and patterns.", metavar="IMAGE")],
@@ -128,7 +126,7 @@ def segment(
 
 
 def _concepts(concepts: Sequence[str] | None, *, shown: bool, clicked: bool) -> list[str]:
-    """What to ask for.
+    """What to ask for; "visual" stands for a concept that has exemplars and no text.
 
     Raises:
         BadParameter: nothing to find, a concept twice, or points alone: those are clicks on one object, which are
@@ -143,7 +141,9 @@ def _concepts(concepts: Sequence[str] | None, *, shown: bool, clicked: bool) -> 
         raise typer.BadParameter("say what to find with -c TEXT, or show it with --box or --mask.")
     if len(set(concepts or ())) < len(concepts or ()):
         raise typer.BadParameter("give every concept once.", param_hint="-c")
-    return list(concepts or (SHOWN_ONLY,))
+    from masklet.types import VISUAL
+
+    return list(concepts or (VISUAL,))
 
 
 def parse_exemplar(text: str, option: str) -> Exemplar:

@@ -12,13 +12,13 @@ from masklet.inference.batches import ImageInput, PictureBatch, concat_features,
 from masklet.inference.feature_file import load_features, save_features
 from masklet.inference.frame_result import FrameResult
 from masklet.inference.postprocess import frame_result
-from masklet.inference.questions import VISUAL, Answer, Question, answers, exemplar_tokens
+from masklet.inference.questions import Answer, Question, answers, exemplar_tokens
 from masklet.inference.selection import without_duplicates
 from masklet.inference.stages import stage
 from masklet.inference.text_cache import TextCache
 from masklet.media.images import MAX_PIXELS, ImageSource
 from masklet.model.detector import Detector
-from masklet.types import Exemplar, ImageFeatures, PromptTokens
+from masklet.types import VISUAL, Exemplar, ImageFeatures, PromptTokens
 
 
 class ImagePredictor:

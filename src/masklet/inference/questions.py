@@ -21,9 +21,6 @@ from masklet.inference.text_cache import TextCache
 from masklet.model.detector import Detector, concat_prompts
 from masklet.types import Detections, Exemplar, ImageFeatures, PromptTokens
 
-VISUAL = "visual"
-"""The text that stands for a concept which is only shown (spec/image-model.md 11)."""
-
 
 def tokens_at_once(device: torch.device) -> int:
     """Image tokens, over all prompts, that one pass of the detector takes: bounds its memory.

@@ -15,8 +15,7 @@ from masklet.synthetic.concepts import Concept, PhraseBook, absent_words
 from masklet.synthetic.grammar import COUNT_WORDS, is_mass, is_plural, plural, with_article
 from masklet.synthetic.scenes import Scene
 from masklet.synthetic.symbols import COLOURS
-
-VISUAL = "visual"  # the phrase that goes with exemplars when nothing is named
+from masklet.types import VISUAL
 
 # How often each kind is tried. A kind that the scene cannot answer gives way to another draw, colours most often (many
 # symbols have no colour word), so the shares that come out are flatter; about half of the answers are empty.

@@ -20,12 +20,12 @@ from masklet.config import ModelConfig
 from masklet.media.images import to_pixels
 from masklet.model.tokenizer import Tokenizer
 from masklet.synthetic.concepts import Concept, PhraseBook
-from masklet.synthetic.phrases import VISUAL, Question, QuestionSettings, ask, spoken
+from masklet.synthetic.phrases import Question, QuestionSettings, ask, spoken
 from masklet.synthetic.scenes import Crowd, Instance, Scene
 from masklet.synthetic.sprites import SpriteSheet, default_sheet
 from masklet.synthetic.symbols import COLOURS
 from masklet.synthetic.world import phrase_book, training_scene
-from masklet.types import ExemplarBatch, Targets
+from masklet.types import VISUAL, ExemplarBatch, Targets
 
 MIXED = -1  # a patch that shows too little of too many things to be labelled
 BACKGROUND = 0

@@ -30,13 +30,12 @@ from torch import Tensor
 from masklet.compat.sam3.model.sam3_image import Sam3Image
 from masklet.errors import ImageError, InputError, PromptError
 from masklet.inference.image_predictor import ImagePredictor
-from masklet.inference.questions import VISUAL
 from masklet.inference.selection import queries_above
 from masklet.inference.text_cache import TextCache
 from masklet.media.images import ImageSource
 from masklet.model.detector import concat_prompts
 from masklet.ops.coordinates import ImageCoordinates
-from masklet.types import ExemplarBatch, ImageFeatures, PromptTokens
+from masklet.types import VISUAL, ExemplarBatch, ImageFeatures, PromptTokens
 
 State = dict[str, Any]
 
