@@ -229,7 +229,8 @@ def _their_processor() -> Any:
         def find_spec(cls, fullname: str, path: Any = None, target: Any = None) -> Any:
             if fullname.partition(".")[0] != "torchvision":
                 return None
-            return importlib.machinery.ModuleSpec(fullname, SimpleNamespace(create_module=cls.make, exec_module=id))
+            loader: Any = SimpleNamespace(create_module=cls.make, exec_module=id)
+            return importlib.machinery.ModuleSpec(fullname, loader)
 
         @staticmethod
         def make(spec: Any) -> MagicMock:

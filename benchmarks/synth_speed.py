@@ -15,19 +15,21 @@ import os
 import platform
 import time
 
+from masklet.synthetic.scenes import Crowd
 from masklet.synthetic.world import training_scene
 
-SETTINGS = (((224, 224), False), ((224, 224), True), ((336, 336), False), ((336, 336), True), ((480, 640), False))
+CROWD = Crowd()
+SETTINGS = (((224, 224), None), ((224, 224), CROWD), ((336, 336), None), ((336, 336), CROWD), ((480, 640), None))
 WARM_UP = 20
 
 
-def timed(first: int, count: int, size_hw: tuple[int, int], dense: bool) -> tuple[float, float]:
+def timed(first: int, count: int, size_hw: tuple[int, int], crowd: Crowd | None) -> tuple[float, float]:
     """(wall seconds, CPU seconds) of `count` scenes in this process."""
     for seed in range(WARM_UP):
-        training_scene(seed, size_hw, dense=dense)
+        training_scene(seed, size_hw, crowd=crowd)
     wall, processor = time.perf_counter(), time.process_time()
     for seed in range(first, first + count):
-        training_scene(seed, size_hw, dense=dense)
+        training_scene(seed, size_hw, crowd=crowd)
     return time.perf_counter() - wall, time.process_time() - processor
 
 
@@ -38,8 +40,8 @@ def main() -> None:
     arguments = parser.parse_args()
     share = arguments.scenes // arguments.processes
     with multiprocessing.get_context("spawn").Pool(arguments.processes) as pool:
-        for size_hw, dense in SETTINGS:
-            jobs = [(1000 + worker * share, share, size_hw, dense) for worker in range(arguments.processes)]
+        for size_hw, crowd in SETTINGS:
+            jobs = [(1000 + worker * share, share, size_hw, crowd) for worker in range(arguments.processes)]
             times = pool.starmap(timed, jobs, chunksize=1)
             made = share * arguments.processes
             print(
@@ -47,7 +49,7 @@ def main() -> None:
                     {
                         "benchmark": "synth_speed",
                         "size_hw": size_hw,
-                        "layout": "dense" if dense else "ordinary",
+                        "layout": "crowd" if crowd else "ordinary",
                         "processes": arguments.processes,
                         "scenes": made,
                         "scenes_per_second": round(made / max(wall for wall, _ in times), 1),
