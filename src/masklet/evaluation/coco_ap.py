@@ -1,0 +1,105 @@
+"""Average precision over a COCO data set, by pycocotools' own evaluator (spec/evaluation.md 5).
+
+Every picture is asked for every category, and scores compete across phrases. Unlike for cgF1, boxes are in pixels,
+crowd regions excuse what covers them, and no score is cut off.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from masklet.errors import DataError
+from masklet.evaluation.pair_files import SHAPE_KEYS, IouType, Record, load_json
+
+NAMES = (
+    *("AP", "AP_50", "AP_75", "AP_small", "AP_medium", "AP_large"),
+    *("AR_maxDets@1", "AR_maxDets@10", "AR_maxDets@100", "AR_small", "AR_medium", "AR_large"),
+)
+
+
+def evaluate_ap(
+    ground_truth: str | Path | Mapping[str, Any],
+    predictions: str | Path | Sequence[Record],
+    iou: IouType = "segm",
+    *,
+    positives_only: bool = False,
+) -> dict[str, float]:
+    """The twelve numbers of COCO's evaluator, 0..1, by name; -1 where there is nothing to measure.
+
+    Args:
+        ground_truth: COCO file, or its content.
+        predictions: COCO results file, or its content; may be empty.
+        iou: by masks or by boxes.
+        positives_only: leave out predictions of categories that their picture has no object of ("AP+").
+
+    Raises:
+        DataError: a file is not in COCO's layout.
+    """
+    name, content = load_json(ground_truth, "ground truth")
+    answers_name, answers = load_json(predictions, "predictions")
+    if not isinstance(content, Mapping) or not all(key in content for key in ("images", "annotations", "categories")):
+        raise DataError(f"{name}: expected COCO's layout with images, annotations and categories")
+    if isinstance(answers, str) or not isinstance(answers, Sequence):
+        raise DataError(f"{answers_name}: expected a list of predictions, got {type(answers).__name__}")
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints as it goes
+        try:
+            truth = _index(content)
+            found = _results(truth, answers, iou, positives_only=positives_only)
+            evaluator = COCOeval(truth, found, iou)
+            evaluator.evaluate()
+            evaluator.accumulate()
+            evaluator.summarize()
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise DataError(
+                f"{answers_name}: expected image_id, category_id, score and {SHAPE_KEYS[iou]} in every prediction, and "
+                f"as much in {name}; could not compare them ({error!r})"
+            ) from error
+    return {f"coco_eval_{iou}_{key}": float(value) for key, value in zip(NAMES, evaluator.stats, strict=True)}
+
+
+def _index(content: Mapping[str, Any]) -> COCO:
+    """An index of a copy whose annotations are numbered from 1: an object of id 0 would never match."""
+    coco = COCO()
+    annotations = [
+        dict(annotation) | {"id": number + 1, "iscrowd": int(annotation.get("iscrowd") or 0)}
+        for number, annotation in enumerate(content["annotations"])
+    ]
+    coco.dataset = {key: content[key] for key in ("images", "categories")} | {"annotations": annotations}
+    coco.createIndex()
+    for annotation in annotations:
+        if "area" not in annotation:
+            annotation["area"] = _area(coco, annotation)
+    return coco
+
+
+def _area(coco: COCO, annotation: Record) -> float:
+    if annotation.get("segmentation"):
+        return float(coco_mask.area(coco.annToRLE(annotation)))
+    return float(annotation["bbox"][2] * annotation["bbox"][3])
+
+
+def _results(truth: COCO, answers: Sequence[Record], iou: IouType, *, positives_only: bool) -> COCO:
+    other: IouType = "segm" if iou == "bbox" else "bbox"  # would be taken for what is compared
+    known = {(one["image_id"], one["category_id"]) for one in truth.dataset["annotations"]}
+    pictures = {image["id"] for image in truth.dataset["images"]}
+    kept = [
+        {key: copy.copy(value) for key, value in answer.items() if key != SHAPE_KEYS[other]}
+        for answer in answers
+        if answer["image_id"] in pictures
+        and (not positives_only or (answer["image_id"], answer["category_id"]) in known)
+    ]
+    if kept:
+        return truth.loadRes(kept)
+    empty = COCO()
+    empty.dataset = truth.dataset | {"annotations": []}
+    empty.createIndex()
+    return empty
