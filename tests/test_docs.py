@@ -2,7 +2,8 @@
 
 A page is a program: its ```python blocks run in order in one namespace, and its ```console lines that call
 `masklet` run between them, in a folder of their own that holds the example pictures (`photo.jpg`, `dog.jpg`,
-`photos/`) and `sam3.pt`, a tiny file in the layout of the public checkpoint. A block that is preceded by the comment
+`photos/`), `sam3.pt`, a tiny file in the layout of the public checkpoint, and `labels.json` with `answers.json`, the
+first example of the evaluation's tests. A block that is preceded by the comment
 `<!-- not run: reason -->` is only linted.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import re
 import shlex
@@ -27,6 +29,7 @@ from masklet.checkpoint.save import save_native
 from masklet.model.build import build_model
 from masklet.synthetic import sprites
 from masklet.synthetic.sprites import sheet_from_folder
+from pair_cases import EXAMPLE_A
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -112,6 +115,8 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     shutil.copy(tmp_path / "photos/ambulances.jpg", tmp_path / "dog.jpg")
     save_native(build_model("test", seed=0), tmp_path / "tiny.safetensors")
     convert(tmp_path / "tiny.safetensors", tmp_path / "sam3.pt", "meta")
+    for file, content in zip(("labels.json", "answers.json"), EXAMPLE_A, strict=True):
+        (tmp_path / file).write_text(json.dumps(content), encoding="utf-8")
     # The symbols of the tests instead of the font, which need not be there.
     sheet = sheet_from_folder(ROOT / "tests/data/sprites")
     monkeypatch.setattr(sprites, "sheet_from_font", lambda: sheet)

@@ -19,6 +19,7 @@ from typer.main import get_command
 
 from masklet import __version__
 from masklet.cli.convert import convert
+from masklet.cli.evaluate import evaluate
 from masklet.cli.info import info
 from masklet.cli.messages import message_of, say
 from masklet.cli.segment import segment
@@ -34,7 +35,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-for _verb in (segment, train, synth, convert, info):
+for _verb in (segment, train, evaluate, synth, convert, info):
     app.command()(_verb)
 
 

@@ -48,12 +48,14 @@ class PairCounts:
         true: (N,) true objects, crowds left out.
         predicted: (N,) kept predictions.
         right: (N, 10) kept predictions that are right, at each of `OVERLAPS`.
+        annotator: (N,) place of the file that the predictions were compared with.
     """
 
     pairs: tuple[PairId, ...]
     true: IntArray
     predicted: IntArray
     right: IntArray
+    annotator: IntArray
 
     @property
     def f1(self) -> FloatArray:
@@ -86,12 +88,24 @@ def evaluate_cgf1(
     """
     if not ground_truth:
         raise DataError("expected one file of ground truth or more, got none")
-    annotators = [read_truth(source) for source in ground_truth]
-    answers = read_predictions(predictions)
-    warn_of_strangers(annotators[0], answers)
+    counts = count_files([read_truth(source) for source in ground_truth], read_predictions(predictions), iou)
+    return named_values(counts, iou), counts
+
+
+def count_files(annotators: Sequence[Truth], predictions: Predictions, iou: IouType) -> PairCounts:
+    """The counts of files that were read; warns of predictions that do not count.
+
+    Raises:
+        DataError: as `evaluate_cgf1`.
+    """
+    warn_of_strangers(annotators[0], predictions)
     pairs = scored_pairs(annotators)
-    counts = best_annotator([count_pairs(truth, answers, pairs, iou) for truth in annotators])
-    return {f"cgF1_eval_{iou}_{name}": value for name, value in cgf1_values(counts).items()}, counts
+    return best_annotator([count_pairs(truth, predictions, pairs, iou) for truth in annotators])
+
+
+def named_values(counts: PairCounts, iou: IouType) -> dict[str, float]:
+    """`cgf1_values` with the published evaluator's prefix."""
+    return {f"cgF1_eval_{iou}_{name}": value for name, value in cgf1_values(counts).items()}
 
 
 def scored_pairs(annotators: Sequence[Truth]) -> tuple[PairId, ...]:
@@ -123,7 +137,7 @@ def count_pairs(truth: Truth, predictions: Predictions, pairs: Sequence[PairId],
             where = f"{predictions.name}, image id {pair!r}"
             values = overlaps(found, objects, iou, size_hw=size_of(truth.pairs[pair]), where=where)
             right[row] = (values[assign(values)][:, None] >= OVERLAPS).sum(0)
-    return PairCounts(pairs=tuple(pairs), true=true, predicted=predicted, right=right)
+    return PairCounts(pairs=tuple(pairs), true=true, predicted=predicted, right=right, annotator=np.zeros_like(true))
 
 
 def best_annotator(each: Sequence[PairCounts]) -> PairCounts:
@@ -138,6 +152,7 @@ def best_annotator(each: Sequence[PairCounts]) -> PairCounts:
         true=np.stack([counts.true for counts in each])[chosen, rows],
         predicted=np.stack([counts.predicted for counts in each])[chosen, rows],
         right=np.stack([counts.right for counts in each])[chosen, rows],
+        annotator=chosen.astype(np.int64),
     )
 
 

@@ -13,12 +13,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from masklet.errors import DataError
+from masklet.evaluation.matching import FloatArray
 from masklet.evaluation.pair_files import SHAPE_KEYS, IouType, Record, load_json
+
+RANKED_ABOVE = 0.01
+"""Score of answers that a model is asked for: what lies below costs nearly all masks and changes precision hardly."""
 
 NAMES = (
     *("AP", "AP_50", "AP_75", "AP_small", "AP_medium", "AP_large"),
@@ -50,20 +55,45 @@ def evaluate_ap(
         raise DataError(f"{name}: expected COCO's layout with images, annotations and categories")
     if isinstance(answers, str) or not isinstance(answers, Sequence):
         raise DataError(f"{answers_name}: expected a list of predictions, got {type(answers).__name__}")
+    try:
+        stats = _evaluated(content, answers, iou, positives_only=positives_only).stats
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise DataError(
+            f"{answers_name}: expected image_id, category_id, score and {SHAPE_KEYS[iou]} in every prediction, and as "
+            f"much in {name}; could not compare them ({error!r})"
+        ) from error
+    return {f"coco_eval_{iou}_{key}": float(value) for key, value in zip(NAMES, stats, strict=True)}
+
+
+def precision_at_recall(
+    content: Mapping[str, Any], answers: Sequence[Record], iou: IouType, *, overlap: float
+) -> FloatArray:
+    """(101,) precision at recall 0, 0.01, ..., 1, meaned over the categories that have objects; 0 without any.
+
+    Args:
+        content: of a ground truth file.
+        answers: predictions.
+        iou: by masks or by boxes.
+        overlap: from which a prediction is right, one of 0.5, 0.55, ..., 0.95.
+    """
+    evaluator = _evaluated(content, answers, iou, positives_only=False)
+    idx = int(np.abs(evaluator.params.iouThrs - overlap).argmin())
+    curves = evaluator.eval["precision"][idx, :, :, 0, -1]  # (101, categories), all sizes, most detections
+    curves = curves[:, (curves >= 0).all(0)]
+    result: FloatArray = curves.mean(1) if curves.size else np.zeros(len(evaluator.params.recThrs))
+    return result
+
+
+def _evaluated(
+    content: Mapping[str, Any], answers: Sequence[Record], iou: IouType, *, positives_only: bool
+) -> COCOeval:
     with contextlib.redirect_stdout(io.StringIO()):  # it prints as it goes
-        try:
-            truth = _index(content)
-            found = _results(truth, answers, iou, positives_only=positives_only)
-            evaluator = COCOeval(truth, found, iou)
-            evaluator.evaluate()
-            evaluator.accumulate()
-            evaluator.summarize()
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise DataError(
-                f"{answers_name}: expected image_id, category_id, score and {SHAPE_KEYS[iou]} in every prediction, and "
-                f"as much in {name}; could not compare them ({error!r})"
-            ) from error
-    return {f"coco_eval_{iou}_{key}": float(value) for key, value in zip(NAMES, evaluator.stats, strict=True)}
+        truth = _index(content)
+        evaluator = COCOeval(truth, _results(truth, answers, iou, positives_only=positives_only), iou)
+        evaluator.evaluate()
+        evaluator.accumulate()
+        evaluator.summarize()
+    return evaluator
 
 
 def _index(content: Mapping[str, Any]) -> COCO:

@@ -76,13 +76,13 @@ class Predictions:
         ]
 
 
-def read_truth(source: str | Path | Mapping[str, Any]) -> Truth:
-    """The truth in a file or an object that was read already.
+def read_truth(source: str | Path | Mapping[str, Any], *, name: str = "ground truth") -> Truth:
+    """The truth in a file or an object that was read already; `name` is what messages call an object.
 
     Raises:
         DataError: it is not in this layout.
     """
-    name, content = load_json(source, "ground truth")
+    name, content = load_json(source, name)
     if not isinstance(content, Mapping):
         raise DataError(f"{name}: expected an object with images, annotations and categories, got {_kind(content)}")
     pairs = {image["id"]: image for image in _records(name, content, "images", ("id",))}
@@ -101,13 +101,13 @@ def read_truth(source: str | Path | Mapping[str, Any]) -> Truth:
     return Truth(name=name, pairs=pairs, scored=scored, category_ids=categories, objects=objects)
 
 
-def read_predictions(source: str | Path | Sequence[Record]) -> Predictions:
-    """The predictions in a file or a list that was read already; an empty list is fine.
+def read_predictions(source: str | Path | Sequence[Record], *, name: str = "predictions") -> Predictions:
+    """The predictions in a file or a list that was read already, which may be empty; messages call a list `name`.
 
     Raises:
         DataError: it is not in this layout, or a score is no finite number.
     """
-    name, content = load_json(source, "predictions")
+    name, content = load_json(source, name)
     if isinstance(content, str) or not isinstance(content, Sequence):
         raise DataError(f"{name}: expected a list of predictions, got {_kind(content)}; see docs/evaluate.md")
     records: dict[PairId, list[Record]] = {}
@@ -153,7 +153,7 @@ def overlaps(
     """
     if not predicted or not true:
         return np.zeros((len(predicted), len(true)))
-    convert: Callable[[Record], Any] = _box if iou == "bbox" else lambda record: _rle(record["segmentation"], size_hw)
+    convert: Callable[[Record], Any] = _box if iou == "bbox" else lambda record: rle_of(record["segmentation"], size_hw)
     sides: list[Any] = []
     for side, records in (("prediction", predicted), ("annotation", true)):
         try:
@@ -169,6 +169,16 @@ def overlaps(
     return result
 
 
+def areas(records: Sequence[Record], iou: IouType, size_hw: tuple[int, int] | None) -> npt.NDArray[np.int64]:
+    """(N,) areas of masks or boxes in pixels; boxes with no number above 1 are fractions of the picture."""
+    if iou == "segm":
+        return np.array([coco_mask.area(rle_of(one["segmentation"], size_hw)) for one in records], dtype=np.int64)
+    boxes = np.array([one["bbox"] for one in records], dtype=np.float64).reshape(-1, 4)
+    fractions = size_hw is not None and bool((boxes <= 1).all())
+    pixels = size_hw[0] * size_hw[1] if size_hw is not None and fractions else 1
+    return np.rint(boxes[:, 2] * boxes[:, 3] * pixels).astype(np.int64)
+
+
 def size_of(pair: Record) -> tuple[int, int] | None:
     """Height and width of a pair's picture in pixels, if its entry says them."""
     return (int(pair["height"]), int(pair["width"])) if "height" in pair and "width" in pair else None
@@ -181,8 +191,8 @@ def _box(record: Record) -> list[float]:
     return box
 
 
-def _rle(segmentation: Any, size_hw: tuple[int, int] | None) -> Any:
-    """Pycocotools' code of polygons or of a run-length code, compressed or not."""
+def rle_of(segmentation: Any, size_hw: tuple[int, int] | None) -> Any:
+    """The run-length code, as pycocotools takes it, of polygons or of such a code, compressed or not."""
     if isinstance(segmentation, Mapping):
         height, width = segmentation["size"]
         if isinstance(segmentation["counts"], list):

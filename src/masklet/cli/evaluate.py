@@ -1,0 +1,168 @@
+"""`masklet evaluate`: scores predictions, or a model, by the official metrics."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from masklet.evaluation.cases import Case
+
+
+class Metric(StrEnum):
+    """What is measured."""
+
+    CGF1 = "cgf1"
+    AP = "ap"
+    COUNTING = "counting"
+    PRESENCE = "presence"
+
+
+class Iou(StrEnum):
+    """What overlaps."""
+
+    SEGM = "segm"
+    BBOX = "bbox"
+
+
+def evaluate(
+    ground_truth: Annotated[
+        list[Path], typer.Option("--ground-truth", metavar="FILE", help="Labels; once for each annotator.")
+    ],
+    predictions: Annotated[
+        Path | None, typer.Option("--predictions", metavar="FILE", help="Answers: a list of COCO results.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="M", help="Instead: ask this checkpoint file, folder, or name.")
+    ] = None,
+    metric: Annotated[Metric, typer.Option("--metric", help="What to measure.")] = Metric.CGF1,
+    iou: Annotated[Iou, typer.Option("--iou", help="Compare masks or boxes.")] = Iou.SEGM,
+    per_category: Annotated[
+        bool, typer.Option("--per-category", help="COCO files: every image and category is a question.")
+    ] = False,
+    positives_only: Annotated[
+        bool, typer.Option("--positives-only", help="For ap: leave out categories that a picture does not show.")
+    ] = False,
+    images: Annotated[
+        Path | None, typer.Option("--images", metavar="DIR", help="Folder of the pictures. [that of the labels]")
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option("--save", metavar="FILE", help="Keep the answers of --model, for --predictions.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", metavar="FILE", help="Write an HTML page: curves, breakdowns, failures.")
+    ] = None,
+    device: Annotated[str, typer.Option("--device", metavar="D", help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    dtype: Annotated[str, typer.Option("--dtype", metavar="T", help="auto, float32, bfloat16 or float16.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Score predictions, or a model, by the official metrics.
+
+    Labels are SA-Co's pairs of picture and phrase, COCO's categories, or what 'masklet synth' writes. A model is asked
+    for every phrase, or every category, of every picture.
+    """
+    if (predictions is None) == (model is None):
+        raise typer.BadParameter("give one of --predictions and --model.", param_hint="--predictions")
+    if metric is not Metric.CGF1 and len(ground_truth) > 1:
+        raise typer.BadParameter("several annotators go with --metric cgf1.", param_hint="--ground-truth")
+    if metric is not Metric.CGF1 and report is not None:
+        raise typer.BadParameter("a report goes with --metric cgf1.", param_hint="--report")
+    if metric is not Metric.AP and positives_only:
+        raise typer.BadParameter("it goes with --metric ap.", param_hint="--positives-only")
+    if model is None and save is not None:
+        raise typer.BadParameter("it goes with --model.", param_hint="--save")
+
+    # Imported here: help needs none of it.
+    from masklet.evaluation.cases import case_of_files
+    from masklet.evaluation.coco_ap import RANKED_ABOVE
+
+    folder = ground_truth[0].parent if images is None else images
+    if predictions is not None:
+        case = case_of_files(ground_truth, predictions, per_category=per_category)
+    else:
+        assert model is not None
+        # Average precision ranks the answers to all categories, far below the score of a detection too.
+        asking: dict[str, Any] = {"per_category": per_category, "threshold": None}
+        if metric is Metric.AP:
+            asking = {"per_category": True, "threshold": RANKED_ABOVE}
+        case = _ask(model, ground_truth, folder, device, dtype, asking)
+    if save is not None:
+        _write(save, json.dumps(case.answers))
+    values, text = _measure(case, metric, iou, positives_only=positives_only, report=report, folder=folder)
+    sys.stdout.write((json.dumps(values) if as_json else text) + "\n")
+
+
+def _ask(model: str, ground_truth: list[Path], folder: Path, device: str, dtype: str, asking: dict[str, Any]) -> Case:
+    from masklet.checkpoint import load_model
+    from masklet.evaluation.cases import case_of_model
+    from masklet.inference.image_predictor import ImagePredictor
+
+    predictor = ImagePredictor(load_model(model, device=device, dtype=dtype))
+    with _progress() as progress:
+        return case_of_model(ground_truth, predictor, folder, progress=progress, **asking)
+
+
+def _measure(
+    case: Case, metric: Metric, iou: Iou, *, positives_only: bool, report: Path | None, folder: Path
+) -> tuple[dict[str, float | None], str]:
+    """Figures by name, and the same to be read."""
+    from masklet.evaluation.cgf1 import cgf1_values, count_files, named_values, scored_pairs
+    from masklet.evaluation.coco_ap import evaluate_ap
+    from masklet.evaluation.pair_report import (
+        count_of_pairs,
+        figures_table,
+        levels_line,
+        pair_report,
+        presence_of_pairs,
+    )
+
+    values: dict[str, float | None]
+    if metric is Metric.CGF1:
+        counts = count_files(case.annotators, case.predictions, iou.value)
+        plain: dict[str, float | None] = {**cgf1_values(counts)}
+        values = {**named_values(counts, iou.value)}
+        if report is not None:
+            facts = {"labels": ", ".join(truth.name for truth in case.annotators), "compared by": iou.value}
+            page = pair_report(
+                case.annotators, case.predictions, counts, plain, iou=iou.value, facts=facts, folder=folder
+            )
+            _write(report, page)
+        return values, f"{figures_table(plain)}\n{levels_line(counts)}"
+    truth = case.annotators[0]
+    if metric is Metric.AP:
+        values = {**evaluate_ap(case.labels, case.answers, iou.value, positives_only=positives_only)}
+    elif metric is Metric.COUNTING:
+        values = {**count_of_pairs(truth, case.predictions, scored_pairs([truth])).to_dict()}
+    else:
+        values = {**presence_of_pairs(truth, case.predictions, scored_pairs([truth]), case.presence).to_dict()}
+    return values, figures_table(values)
+
+
+def _write(path: Path, text: str) -> None:
+    from masklet.checkpoint.save import written_aside
+
+    with written_aside(path) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int], Callable[[], None]]]:
+    """A bar on stderr if that is a terminal; is told the number of pictures."""
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress
+
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as progress:
+
+        def start(total: int) -> Callable[[], None]:
+            task = progress.add_task("pictures", total=total)
+            return lambda: progress.update(task, advance=1)
+
+        yield start

@@ -1,0 +1,136 @@
+"""`masklet evaluate` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from command import masklet
+from masklet.checkpoint.save import save_native
+from masklet.model.build import build_model
+from masklet.synthetic.sprites import SpriteSheet
+from masklet.synthetic.world import EVALUATION
+from masklet.synthetic.writer import write_coco
+from pair_cases import EXAMPLE_A, EXAMPLE_C
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    contents = {"a": EXAMPLE_A[0], "p": EXAMPLE_A[1], "c1": EXAMPLE_C[0][0], "c2": EXAMPLE_C[0][1]}
+    contents |= {"c3": EXAMPLE_C[0][2], "cp": EXAMPLE_C[1]}
+    for name, content in contents.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    return tmp_path
+
+
+def test_one_json_object(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = ("--metric", "cgf1", "--ground-truth", files / "a.json", "--predictions", files / "p.json", "--json")
+    code, out, err = masklet(capsys, "evaluate", *line)
+    assert (code, err) == (0, "")
+    values = json.loads(out)
+    assert len(values) == 26
+    assert values["cgF1_eval_segm_cgF1"] == pytest.approx(0.45709707, abs=1e-6)
+    code, out, _ = masklet(capsys, "evaluate", *line, "--iou", "bbox")
+    assert json.loads(out)["cgF1_eval_bbox_cgF1@0.5"] == pytest.approx(0.57137950, abs=1e-6)
+
+
+def test_annotators_table_and_report(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = [word for name in ("c1", "c2", "c3") for word in ("--ground-truth", files / f"{name}.json")]
+    line = ("--predictions", files / "cp.json", "--report", files / "report.html")
+    code, out, err = masklet(capsys, "evaluate", *labels, *line)
+    assert (code, err) == (0, "")
+    assert out.split("\n")[1] == "cgF1                        0.8666    0.9999    0.9999"
+    assert out.endswith("3 pairs; concept there: 2 found, 0 missed; not there: 1 rejected, 0 with something found\n")
+    assert (files / "report.html").read_text().startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize(
+    ("metric", "name", "value"),
+    [
+        ("counting", "accuracy", 0.8),
+        ("presence", "auc", 1.0),
+        # All right up to 0.8; of the three highest overlaps one object in three, precise up to a recall of a third.
+        ("ap", "coco_eval_segm_AP", 0.7 + 0.3 * 34 / 101),
+    ],
+)
+def test_other_metrics(files: Path, capsys: pytest.CaptureFixture[str], metric: str, name: str, value: float) -> None:
+    line = ("--metric", metric, "--ground-truth", files / "a.json", "--predictions", files / "p.json")
+    code, out, _ = masklet(capsys, "evaluate", *line, "--json")
+    assert code == 0
+    assert json.loads(out)[name] == pytest.approx(value)
+    code, out, _ = masklet(capsys, "evaluate", *line)
+    assert code == 0
+    assert any(row.startswith(name) for row in out.split("\n"))
+
+
+def test_a_model_and_then_what_it_said(tmp_path: Path, sheet: SpriteSheet, capsys: pytest.CaptureFixture[str]) -> None:
+    write_coco(tmp_path / "w", count=2, size_hw=(48, 64), seed=0, split=EVALUATION, questions=4, sheet=sheet)
+    save_native(build_model("test", seed=0), tmp_path / "m.safetensors")
+    labels = ("--ground-truth", tmp_path / "w" / "annotations.json")
+    line = ("--model", tmp_path / "m.safetensors", "--save", tmp_path / "p.json", "--json")
+    code, out, _ = masklet(capsys, "evaluate", *labels, *line)
+    assert code == 0
+    asked = json.loads(out)
+    assert asked["cgF1_eval_segm_IL_FPR"] >= 0
+    code, out, _ = masklet(capsys, "evaluate", *labels, "--metric", "presence", *line[:2], "--json")
+    assert code == 0
+    assert json.loads(out)["pairs"] == 8
+    code, out, _ = masklet(capsys, "evaluate", *labels, "--metric", "ap", *line[:2], "--json")
+    assert code == 0
+    assert len(json.loads(out)) == 12
+    code, out, err = masklet(capsys, "evaluate", *labels, "--predictions", tmp_path / "p.json", "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out) == pytest.approx(asked)
+
+
+def test_categories_are_told_apart_if_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels: dict[str, Any] = {
+        "images": [{"id": 1, "width": 40, "height": 20, "file_name": "1.jpg"}],
+        "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
+        "annotations": [EXAMPLE_A[0]["annotations"][0]],
+    }
+    (tmp_path / "l.json").write_text(json.dumps(labels))
+    (tmp_path / "p.json").write_text(json.dumps([EXAMPLE_A[1][0] | {"category_id": 2}]))
+    line = ("--ground-truth", tmp_path / "l.json", "--predictions", tmp_path / "p.json", "--json")
+    code, out, err = masklet(capsys, "evaluate", *line)
+    assert (code, json.loads(out)["cgF1_eval_segm_IL_recall"]) == (0, pytest.approx(1))
+    assert "2 categories and no text_input" in err
+    code, out, err = masklet(capsys, "evaluate", *line, "--per-category")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["cgF1_eval_segm_IL_MCC"] == pytest.approx(-1, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("--predictions", "p.json"), 2, "--ground-truth"),
+        (("--ground-truth", "a.json"), 2, "give one of --predictions and --model"),
+        (("--ground-truth", "a.json", "--predictions", "p.json", "--model", "default"), 2, "give one of"),
+        (("--ground-truth", "a.json", "--predictions", "p.json", "--metric", "f1"), 2, "'f1' is not one of"),
+        (
+            ("--ground-truth", "a.json", "--predictions", "none.json"),
+            1,
+            "none.json: expected a file with the",
+        ),
+        (("--ground-truth", "p.json", "--predictions", "p.json"), 1, "p.json: expected an object with images"),
+        (("--ground-truth", "a.json", "--predictions", "p.json", "--save", "x"), 2, "it goes with --model"),
+        (("--ground-truth", "a.json", "--predictions", "p.json", "--positives-only"), 2, "it goes with --metric ap"),
+        (("--ground-truth", "a.json", "--predictions", "p.json", "--report", "a.json/r.html"), 1, "a.json"),
+    ],
+)
+def test_bad_usage(
+    files: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    code: int,
+    message: str,
+) -> None:
+    monkeypatch.chdir(files)
+    found, out, err = masklet(capsys, "evaluate", *words)
+    assert (found, out) == (code, "")
+    assert message in err
+    assert err.count("\n") == 1
