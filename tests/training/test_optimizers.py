@@ -4,18 +4,7 @@ import pytest
 import torch
 
 from masklet.model.build import build_model
-from masklet.training.optimizers import Optimizers, rate_factor
-
-
-def test_rate_rises_stays_and_falls_as_a_cosine() -> None:
-    def factor(step: int) -> float:
-        return rate_factor(step, steps=100, warmup=10, tail=0.5, final=0.2)
-
-    assert factor(0) == pytest.approx(0.1)
-    assert factor(9) == factor(30) == factor(49) == 1
-    assert factor(75) == pytest.approx(0.2 + 0.8 * 0.5)  # middle of the tail
-    assert factor(99) == pytest.approx(0.2 + 0.8 * 0.5 * (1 + math.cos(math.pi * 49 / 50)))
-    assert rate_factor(0, steps=1, warmup=0, tail=1.0, final=0.0) == 1
+from masklet.training.optimizers import Optimizers
 
 
 def test_every_parameter_is_trained_once_and_matrices_of_blocks_by_muon() -> None:

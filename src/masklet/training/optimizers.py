@@ -6,7 +6,6 @@ steps are scaled so that one learning rate serves both optimisers ("match_rms_ad
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -84,21 +83,3 @@ def _kind(name: str, parameter: nn.Parameter) -> tuple[str, bool, bool]:
     muon = parameter.ndim == 2 and any(part in name for part in _BLOCKS) and "embedding" not in name
     decays = parameter.ndim >= 2 and not any(part in name for part in ("embedding", "position", "reference_boxes"))
     return "muon" if muon else "adamw", decays, name.startswith(_RECOGNITION)
-
-
-def rate_factor(step: int, *, steps: int, warmup: int, tail: float, final: float) -> float:
-    """Factor of the learning rate: linear from 0 to 1, constant, then half a cosine down to `final`.
-
-    Args:
-        step: 0 .. steps - 1.
-        steps: of the stage.
-        warmup: steps of the rise.
-        tail: share of the steps that the cosine takes, 0..1.
-        final: factor at the end.
-    """
-    rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
-    start = steps * (1 - tail)
-    if step < start:
-        return rise
-    progress = (step - start) / max(1.0, steps - start)
-    return rise * (final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress)))

@@ -32,9 +32,10 @@ from masklet.runtime import multiplies_bfloat16, resolve_device
 from masklet.synthetic.sprites import SpriteSheet
 from masklet.synthetic.symbols import COLOURS
 from masklet.training.batches import BatchMaker, DenseBatch, PromptBatch
-from masklet.training.optimizers import Optimizers, rate_factor
+from masklet.training.optimizers import Optimizers
 from masklet.training.recipe import DenseSteps, PromptSteps, Recipe
 from masklet.training.recognition import RecognitionHeads, recognition_loss
+from masklet.training.schedule import rate_factor
 from masklet.training.steps import prompt_loss
 
 LOG_EVERY = 50  # steps
