@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from masklet.checkpoint.load import load_model
 from masklet.evaluation.answers import predictor_answers
@@ -11,8 +12,9 @@ from masklet.evaluation.world_scores import ALL, Scores, score_scenes
 from masklet.inference.image_predictor import ImagePredictor
 from masklet.synthetic.sprites import SpriteSheet
 from masklet.synthetic.world import phrase_book, training_scene
+from masklet.training.loop import LOG_EVERY, Loop
 from masklet.training.recipe import DEFAULT_RECIPE, DenseSteps, PromptSteps, Recipe, Stage
-from masklet.training.trainer import LOG_EVERY, Trainer
+from masklet.training.world_task import WorldTask
 
 SIDE = 112  # pixels: a quarter of the tokens of the recipe
 _DEFAULT_PROMPTS = DEFAULT_RECIPE.stages[2].prompts
@@ -48,7 +50,8 @@ def scores_of(weights: Path, sheet: SpriteSheet) -> Scores:
 
 @pytest.mark.training
 def test_a_short_run_learns_to_tell_what_is_there(tmp_path: Path, sheet: SpriteSheet) -> None:
-    run = Trainer(RECIPE, tmp_path, device="cpu", sheet=sheet)
+    cpu = torch.device("cpu")
+    run = Loop(WorldTask(RECIPE, device=cpu, sheet=sheet), tmp_path, device=cpu)
     run.save()
     before = scores_of(tmp_path / "weights.safetensors", sheet)
     assert run.run()

@@ -29,24 +29,27 @@ def train(
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from masklet.runtime import resolve_device
+    from masklet.training.loop import Loop
     from masklet.training.recipe import RECIPES
-    from masklet.training.trainer import Trainer
+    from masklet.training.world_task import WorldTask
 
     if recipe not in RECIPES:
         raise InputError(f"recipe must be one of {sorted(RECIPES)}, got {recipe!r}")
     if not scale > 0:
         raise InputError(f"--scale must be above 0, got {scale}")
     chosen = RECIPES[recipe] if scale == 1 else RECIPES[recipe].shortened(scale)
-    trainer = Trainer(chosen, out or Path("runs") / recipe, device=device)
+    place = resolve_device(device)
+    loop = Loop(WorldTask(chosen, device=place), out or Path("runs") / recipe, device=place)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("loss {task.fields[loss]}"))
     console = Console(stderr=True)
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task(recipe, total=chosen.steps, completed=trainer.step, loss="-")
+        task = progress.add_task(recipe, total=chosen.steps, completed=loop.step, loss="-")
 
         def report(step: int, stage: str, terms: dict[str, float]) -> None:
             progress.update(task, completed=step, description=stage, loss=f"{terms['loss']:.2f}")
 
-        done = trainer.run(seconds=None if minutes is None else minutes * 60, report=report)
+        done = loop.run(seconds=None if minutes is None else minutes * 60, report=report)
     if not done:
-        sys.stderr.write(f"stopped after step {trainer.step} of {chosen.steps}; the same line goes on\n")
-    sys.stdout.write(f"{trainer.folder / 'weights.safetensors'}\n")
+        sys.stderr.write(f"stopped after step {loop.step} of {chosen.steps}; the same line goes on\n")
+    sys.stdout.write(f"{loop.folder / 'weights.safetensors'}\n")

@@ -11,12 +11,13 @@ from masklet.checkpoint.load import load_model
 from masklet.errors import TrainingError
 from masklet.losses.total import LossWeights
 from masklet.synthetic.sprites import SpriteSheet
-from masklet.training import trainer as trainer_module
+from masklet.training import loop as loop_module
 from masklet.training.batches import BatchMaker
+from masklet.training.loop import Loop
 from masklet.training.recipe import DEFAULT_RECIPE, DenseSteps, PromptSteps, Recipe, Stage
 from masklet.training.recognition import RecognitionHeads
 from masklet.training.steps import _covered, prompt_loss
-from masklet.training.trainer import Trainer
+from masklet.training.world_task import WorldTask
 from masklet.types import Targets
 
 RECIPE = Recipe(
@@ -39,7 +40,12 @@ RECIPE = Recipe(
 
 @pytest.fixture(autouse=True)
 def _log_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer_module, "LOG_EVERY", 1)
+    monkeypatch.setattr(loop_module, "LOG_EVERY", 1)
+
+
+def trainer(recipe: Recipe, folder: Path, sheet: SpriteSheet, *, workers: int = 0) -> Loop:
+    cpu = torch.device("cpu")
+    return Loop(WorldTask(recipe, device=cpu, sheet=sheet), folder, device=cpu, workers=workers)
 
 
 def lines(folder: Path) -> list[dict[str, float]]:
@@ -51,10 +57,10 @@ def lines(folder: Path) -> list[dict[str, float]]:
 
 
 def test_a_run_that_was_cut_ends_like_one_that_was_not(tmp_path: Path, sheet: SpriteSheet) -> None:
-    whole = Trainer(RECIPE, tmp_path / "whole", device="cpu", sheet=sheet, workers=0)
+    whole = trainer(RECIPE, tmp_path / "whole", sheet)
     assert whole.run()
     for _ in range(RECIPE.steps):
-        cut = Trainer(RECIPE, tmp_path / "cut", device="cpu", sheet=sheet, workers=0)
+        cut = trainer(RECIPE, tmp_path / "cut", sheet)
         done = cut.run(seconds=0.0)  # one step per process
     assert done
     assert lines(tmp_path / "cut") == lines(tmp_path / "whole")
@@ -66,71 +72,69 @@ def test_a_run_that_was_cut_ends_like_one_that_was_not(tmp_path: Path, sheet: Sp
 def test_steps_after_the_last_state_are_logged_once(
     tmp_path: Path, sheet: SpriteSheet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = Trainer(RECIPE, tmp_path, device="cpu", sheet=sheet, workers=0)
+    run = trainer(RECIPE, tmp_path, sheet)
     run.run(seconds=0.0)
-    monkeypatch.setattr(Trainer, "save", lambda self: None)  # killed before the next state
+    monkeypatch.setattr(Loop, "save", lambda self: None)  # killed before the next state
     run.run()
     with (tmp_path / "log.jsonl").open("a") as log:
         log.write('{"step": 8, "lo')
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == RECIPE.steps + 1
     monkeypatch.undo()
-    monkeypatch.setattr(trainer_module, "LOG_EVERY", 1)
-    Trainer(RECIPE, tmp_path, device="cpu", sheet=sheet, workers=0).run()
+    monkeypatch.setattr(loop_module, "LOG_EVERY", 1)
+    trainer(RECIPE, tmp_path, sheet).run()
     assert [line["step"] for line in lines(tmp_path)] == list(range(1, RECIPE.steps + 1))
 
 
 def test_workers_make_the_same_batches(tmp_path: Path, sheet: SpriteSheet) -> None:
-    here = Trainer(RECIPE, tmp_path / "here", device="cpu", sheet=sheet, workers=0)
-    there = Trainer(RECIPE, tmp_path / "there", device="cpu", sheet=sheet, workers=1)
+    here = trainer(RECIPE, tmp_path / "here", sheet)
+    there = trainer(RECIPE, tmp_path / "there", sheet, workers=1)
     for ours, theirs in zip(here._loader(), there._loader(), strict=True):
         assert type(ours) is type(theirs)
         assert torch.equal(ours.pixels, theirs.pixels)
 
 
 def test_the_weights_file_is_a_model_with_averaged_weights(tmp_path: Path, sheet: SpriteSheet) -> None:
-    run = Trainer(RECIPE, tmp_path, device="cpu", sheet=sheet, workers=0)
+    run = trainer(RECIPE, tmp_path, sheet)
     run.run()
     loaded = load_model(tmp_path / "weights.safetensors", device="cpu", dtype="float32")
-    assert loaded.config == run.model.config
-    raw, averaged = run.model.state_dict(), run.averaged_model().state_dict()
+    assert loaded.config == run.task.model.config
+    raw, averaged = run.task.model.state_dict(), run.averaged_model().state_dict()
     for name, tensor in loaded.state_dict().items():
         assert torch.equal(tensor, averaged[name].half().float())
     assert any(not torch.allclose(raw[name], averaged[name], atol=1e-4) for name in raw)
 
 
 def test_what_has_begun_cannot_change_but_later_stages_can(tmp_path: Path, sheet: SpriteSheet) -> None:
-    Trainer(RECIPE, tmp_path, device="cpu", sheet=sheet, workers=0).run(seconds=0.0)
+    trainer(RECIPE, tmp_path, sheet).run(seconds=0.0)
     one, two = RECIPE.stages
     with pytest.raises(TrainingError, match="another folder"):
-        Trainer(replace(RECIPE, stages=(replace(one, rate=0.5), two)), tmp_path, device="cpu", sheet=sheet, workers=0)
+        trainer(replace(RECIPE, stages=(replace(one, rate=0.5), two)), tmp_path, sheet)
     longer = replace(RECIPE, stages=(one, replace(two, steps=9)))
-    assert Trainer(longer, tmp_path, device="cpu", sheet=sheet, workers=0).step == 1
+    assert trainer(longer, tmp_path, sheet).step == 1
 
 
 def test_a_finished_run_goes_on_with_another_stage(tmp_path: Path, sheet: SpriteSheet) -> None:
     one = RECIPE.stages[0]
-    assert Trainer(replace(RECIPE, stages=(one,)), tmp_path, device="cpu", sheet=sheet, workers=0).run()
-    more = Trainer(RECIPE, tmp_path, device="cpu", sheet=sheet, workers=0)
+    assert trainer(replace(RECIPE, stages=(one,)), tmp_path, sheet).run()
+    more = trainer(RECIPE, tmp_path, sheet)
     assert more.step == one.steps
     assert more.run()
     assert len(lines(tmp_path)) == RECIPE.steps
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run(tmp_path: Path, sheet: SpriteSheet) -> None:
-    run = Trainer(RECIPE, tmp_path, device="cpu", sheet=sheet, workers=0)
+    run = trainer(RECIPE, tmp_path, sheet)
     run.save()
     with torch.no_grad():
-        run.model.vision_encoder.position.fill_(float("nan"))
+        run.task.model.vision_encoder.position.fill_(float("nan"))
     with pytest.raises(TrainingError, match="not finite at step 0"):
         run.run()
-    assert torch.isfinite(
-        Trainer(RECIPE, tmp_path, device="cpu", sheet=sheet, workers=0).model.vision_encoder.position
-    ).all()
+    assert torch.isfinite(trainer(RECIPE, tmp_path, sheet).task.model.vision_encoder.position).all()
 
 
 def test_reference_boxes_start_on_a_grid(tmp_path: Path, sheet: SpriteSheet) -> None:
-    run = Trainer(RECIPE, tmp_path, device="cpu", sheet=sheet, workers=0)
-    boxes = run.model.decoder.reference_boxes.weight.sigmoid()
+    run = trainer(RECIPE, tmp_path, sheet)
+    boxes = run.task.model.decoder.reference_boxes.weight.sigmoid()
     assert len({tuple(box) for box in boxes.tolist()}) == 12
     assert torch.allclose(boxes[:, :2].mean(0), torch.tensor(0.5), atol=1e-6)
     assert torch.allclose(boxes[:, 2:], torch.tensor(0.25))
@@ -147,14 +151,14 @@ def test_the_covered_share_is_that_of_the_union() -> None:
 
 
 def test_the_whole_model_is_trained_by_prompts(maker: BatchMaker, tmp_path: Path, sheet: SpriteSheet) -> None:
-    run = Trainer(RECIPE, tmp_path, device="cpu", sheet=sheet, workers=0)
+    run = trainer(RECIPE, tmp_path, sheet)
     steps = PromptSteps(weights=LossWeights())
     for seed in range(3):
         batch = maker.prompts(seed, images=3, size=84, questions=6, mask_prompts=6)
-        loss, terms = prompt_loss(run.model, run.heads, batch, steps, RECIPE.settings)
+        loss, terms = prompt_loss(run.task.model, run.task.heads, batch, steps, RECIPE.settings)
         loss.backward()
     assert {"presence", "mask_dice", "semantic_dice", "relevance", "l1_aux_0", "giou_one_to_many"} <= set(terms)
-    silent = {name for name, p in run.model.named_parameters() if p.grad is None or not p.grad.any()}
+    silent = {name for name, p in run.task.model.named_parameters() if p.grad is None or not p.grad.any()}
     # The last layer of the box head is zero at first, so nothing reaches the layers before it.
     assert {name for name in silent if not name.startswith("tracker_neck.")} == {
         f"decoder.box_head.layers.{layer}.{part}" for layer in (0, 1) for part in ("weight", "bias")

@@ -1,0 +1,257 @@
+"""The loop: a task and a folder in, weights out. It can be cut at any moment and goes on from the last state.
+
+What is trained, on what and how is the task's business. Batches and random numbers depend on the step alone, and the
+state holds everything else, so a run that was cut ends with the same weights as one that was not.
+
+    folder/state.pt              weights, averages, optimisers, step; replaced every few minutes
+    folder/log.jsonl             one line per `LOG_EVERY` steps; seconds on the clock and of this process's cores
+    folder/recipe.json           what is trained
+    folder/weights.safetensors   averaged weights in float16, written with every state
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from masklet.checkpoint.save import save_native, written_aside
+from masklet.errors import TrainingError
+from masklet.model.build import build_model
+from masklet.model.detector import Detector
+from masklet.runtime import multiplies_bfloat16
+
+LOG_EVERY = 50  # steps
+SAVE_EVERY = 120.0  # seconds
+
+T = TypeVar("T")
+Report = Callable[[int, str, dict[str, float]], None]
+
+
+class Task(Protocol):
+    """What a run trains. Everything that a step needs follows from its number.
+
+    Attributes:
+        model: whose averaged weights are kept, on the device of the run.
+        modules: all that is trained and saved, by name, the model among them.
+        steps: of the whole run.
+        ema: decay of the averaged weights.
+    """
+
+    model: Detector
+    modules: Mapping[str, nn.Module]
+    steps: int
+    ema: float
+
+    def batches(self) -> Dataset[Any]:
+        """The batch of every step, by its number; made in worker processes."""
+
+    def stage(self, step: int) -> tuple[str, int]:
+        """Name of the stage of a step, and its number there."""
+
+    def loss(self, batch: Any, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of a step, and its parts for the log."""
+
+    def update(self, step: int) -> tuple[Tensor, float]:
+        """Changes the weights by their gradients; gives the norm of these before clipping, and the rate."""
+
+    def optimizer_state(self) -> Any:
+        """State of the optimisers."""
+
+    def load_optimizer_state(self, state: Any) -> None:
+        """The inverse of `optimizer_state`."""
+
+    def description(self) -> dict[str, Any]:
+        """What is trained, as JSON can hold it."""
+
+    def begun(self, step: int) -> str:
+        """What must not change any more once `step` steps are done."""
+
+
+class Loop:
+    """A run in a folder.
+
+    Args:
+        task: what to train; its modules stand on `device`.
+        folder: made if it is not there; with a state in it the run goes on.
+        device: where to train.
+        workers: processes that make batches; 0 makes them in this one.
+
+    Raises:
+        TrainingError: the folder holds a run of another task.
+    """
+
+    def __init__(self, task: Task, folder: Path, *, device: torch.device, workers: int = 1) -> None:
+        self.task = task
+        self.folder = folder
+        self.device = device
+        self.workers = workers
+        self.averages = [parameter.detach().clone() for parameter in task.model.parameters()]
+        self.step = 0
+        self.seconds = 0.0
+        self.cpu_seconds = 0.0
+        self._open_folder()
+
+    def run(self, *, seconds: float | None = None, report: Report | None = None) -> bool:
+        """Trains until the task is done, or for `seconds` of this call.
+
+        Args:
+            seconds: stop (with the state saved) after this time; None for no limit.
+            report: called with (step, name of the stage, averaged terms) whenever a line is logged.
+
+        Returns:
+            Whether the task is done.
+
+        Raises:
+            TrainingError: the gradient is no finite number, or a worker has died; the last state lies in the folder.
+            OutputError: a file cannot be written.
+        """
+        began = saved = time.monotonic()
+        already, cpu_already = self.seconds, self.cpu_seconds - time.process_time()
+        sums: dict[str, list[float]] = {}
+        for batch in self._loader():
+            for name, value in self._train_step(_moved(batch, self.device)).items():
+                sums.setdefault(name, []).append(value)
+            self.step += 1
+            now = time.monotonic()
+            self.seconds = already + now - began
+            self.cpu_seconds = cpu_already + time.process_time()
+            if self.step % LOG_EVERY == 0:
+                terms = {name: sum(values) / len(values) for name, values in sums.items()}
+                sums.clear()
+                self._log(terms)
+                if report is not None:
+                    report(self.step, self.task.stage(self.step - 1)[0], terms)
+            if now - saved > SAVE_EVERY:
+                self.save()
+                saved = now
+            if seconds is not None and now - began > seconds:
+                break
+        self.save()
+        return self.step >= self.task.steps
+
+    def save(self) -> None:
+        """Writes state and weights."""
+        state = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds,
+            "recipe": self.task.begun(self.step),
+            **{name: module.state_dict() for name, module in self.task.modules.items()},
+            "averages": self.averages,
+            "optimizers": self.task.optimizer_state(),
+        }
+        with written_aside(self.folder / "state.pt") as aside:
+            torch.save(state, aside)
+        save_native(self.averaged_model(), self.folder / "weights.safetensors", torch.float16)
+
+    def averaged_model(self) -> Detector:
+        """A model with the averaged weights."""
+        model = build_model(self.task.model.config)
+        with torch.no_grad():
+            for parameter, average in zip(model.parameters(), self.averages, strict=True):
+                parameter.copy_(average)
+        return model
+
+    def _open_folder(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        state_path = self.folder / "state.pt"
+        if state_path.exists():
+            state = torch.load(state_path, map_location=self.device, weights_only=True)
+            if state["recipe"] != self.task.begun(state["step"]):
+                raise TrainingError(
+                    f"{self.folder} holds a run whose stages so far differ from this recipe (see its recipe.json): "
+                    "choose another folder"
+                )
+            self.step = state["step"]
+            self.seconds, self.cpu_seconds = state["seconds"], state["cpu_seconds"]
+            for name, module in self.task.modules.items():
+                module.load_state_dict(state[name])
+            self.averages = state["averages"]
+            self.task.load_optimizer_state(state["optimizers"])
+        self._drop_lines_after(self.step)
+        description = json.dumps(self.task.description(), indent=2) + "\n"
+        (self.folder / "recipe.json").write_text(description, encoding="utf-8")
+
+    def _drop_lines_after(self, step: int) -> None:
+        """Takes lines out of the log that a cut run wrote after its last state: those steps come again."""
+        path = self.folder / "log.jsonl"
+        if path.exists():
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            # A line that the cut left unfinished is no JSON.
+            whole = [line for line in lines if line.endswith("\n")]
+            with written_aside(path) as aside:
+                aside.write_text("".join(line for line in whole if json.loads(line)["step"] <= step), encoding="utf-8")
+
+    def _loader(self) -> Iterator[Any]:
+        loader = DataLoader(
+            self.task.batches(),
+            batch_size=None,
+            sampler=range(self.step, self.task.steps),
+            num_workers=self.workers,
+            prefetch_factor=4 if self.workers else None,
+        )
+        try:
+            yield from loader
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            self.save()  # all steps so far are sound
+            raise TrainingError(
+                f"a process that makes batches has died at step {self.step}, perhaps for want of memory: the same line "
+                f"goes on from {self.folder}; fewer workers or smaller pictures need less"
+            ) from error
+
+    def _train_step(self, batch: Any) -> dict[str, float]:
+        torch.manual_seed(self.step)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=multiplies_bfloat16(self.device)):
+            loss, terms = self.task.loss(batch, self.step)
+        loss.backward()
+        norm, rate = self.task.update(self.step)
+        values = {name: float(term) for name, term in {**terms, "loss": loss.detach(), "norm": norm}.items()}
+        if not torch.isfinite(norm):
+            raise TrainingError(
+                f"the gradient is not finite at step {self.step} (loss {values['loss']}); the last state is in "
+                f"{self.folder}: lower the rate and go on from there"
+            )
+        self._average()
+        return {**values, "rate": rate}
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        # Early weights are worth nothing, so the average is short at first.
+        decay = min(self.task.ema, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(self.averages, list(self.task.model.parameters()), 1 - decay)
+
+    def _log(self, terms: dict[str, float]) -> None:
+        stage, stage_step = self.task.stage(self.step - 1)
+        line = {
+            "step": self.step,
+            "stage": stage,
+            "stage_step": stage_step + 1,
+            "seconds": round(self.seconds, 1),
+            "cpu_seconds": round(self.cpu_seconds, 1),
+            **{name: float(f"{value:.4g}") for name, value in sorted(terms.items())},
+        }
+        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as log:
+            log.write(json.dumps(line) + "\n")
+            log.flush()
+            os.fsync(log.fileno())
+
+
+def _moved(value: T, device: torch.device) -> T:
+    """A dataclass of tensors on another device."""
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)  # type: ignore[return-value]
+    if not is_dataclass(value):
+        return value
+    parts: dict[str, Any] = {part.name: _moved(getattr(value, part.name), device) for part in fields(value)}
+    return replace(value, **parts)  # type: ignore[type-var]

@@ -1,0 +1,145 @@
+"""Training on the synthetic world as a recipe says it: a task for the loop."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from masklet.config import preset
+from masklet.model.build import build_model
+from masklet.model.detector import Detector
+from masklet.synthetic.sprites import SpriteSheet
+from masklet.synthetic.symbols import COLOURS
+from masklet.training.batches import BatchMaker, DenseBatch, PromptBatch
+from masklet.training.optimizers import Optimizers
+from masklet.training.recipe import DenseSteps, PromptSteps, Recipe
+from masklet.training.recognition import RecognitionHeads, recognition_loss
+from masklet.training.schedule import rate_factor
+from masklet.training.steps import prompt_loss
+
+_FIRST_BOX_SIDE = 0.25  # of the reference boxes, as a fraction of the picture
+_SEEDS_PER_STAGE = 10_000_000
+
+
+class WorldTask:
+    """A model from random weights by the stages of a recipe.
+
+    Args:
+        recipe: what to train.
+        device: where the model stands.
+        sheet: sprites; None takes the installed font's.
+
+    Attributes:
+        heads: helpers of the recognition steps, thrown away in the end.
+    """
+
+    def __init__(self, recipe: Recipe, *, device: torch.device, sheet: SpriteSheet | None = None) -> None:
+        self.recipe = recipe
+        config = preset(recipe.preset)
+        self._maker = BatchMaker(config, sheet)
+        torch.manual_seed(recipe.seed)
+        self.model = build_model(config, seed=recipe.seed).to(device).train()
+        self.heads = RecognitionHeads(
+            vision_width=config.vision.width, width=config.width, symbols=len(self._maker.named), colours=len(COLOURS)
+        ).to(device)
+        spread_reference_boxes(self.model)
+        self._optimizers = Optimizers({"": self.model, "heads.": self.heads}, weight_decay=recipe.weight_decay)
+        self.modules: Mapping[str, nn.Module] = {"model": self.model, "heads": self.heads}
+        self.steps = recipe.steps
+        self.ema = recipe.ema
+
+    def batches(self) -> Dataset[DenseBatch | PromptBatch]:
+        """Of every step; see `Task`."""
+        return _Steps(self.recipe, self._maker)
+
+    def stage(self, step: int) -> tuple[str, int]:
+        """Name and number; see `Task`."""
+        stage, stage_step = self.recipe.locate(step)
+        return stage.name, stage_step
+
+    def loss(self, batch: DenseBatch | PromptBatch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Of recognition or of the whole model; see `Task`."""
+        stage, _ = self.recipe.locate(step)
+        if isinstance(batch, DenseBatch):
+            dense = stage.dense or DenseSteps()
+            return recognition_loss(
+                self.model,
+                self.heads,
+                batch,
+                masks=dense.masks,
+                exemplars=dense.exemplars,
+                counter_examples=dense.counter_examples,
+            )
+        return prompt_loss(self.model, self.heads, batch, stage.prompts or PromptSteps(), self.recipe.settings)
+
+    def update(self, step: int) -> tuple[Tensor, float]:
+        """Norm and rate; see `Task`."""
+        stage, stage_step = self.recipe.locate(step)
+        factor = rate_factor(stage_step, steps=stage.steps, warmup=stage.warmup, tail=stage.tail, final=stage.final)
+        rate = stage.rate * factor
+        norm = self._optimizers.step(rate=rate, recognition_rate=rate * stage.recognition_factor, clip=self.recipe.clip)
+        return norm, rate
+
+    def optimizer_state(self) -> list[dict[str, Any]]:
+        """See `Task`."""
+        return self._optimizers.state_dict()
+
+    def load_optimizer_state(self, state: list[dict[str, Any]]) -> None:
+        """See `Task`."""
+        self._optimizers.load_state_dict(state)
+
+    def description(self) -> dict[str, Any]:
+        """The recipe; see `Task`."""
+        return self.recipe.to_dict()
+
+    def begun(self, step: int) -> str:
+        """The recipe without stages that have not begun; see `Task`."""
+        return json.dumps(self.recipe.up_to(step).to_dict())
+
+
+class _Steps(Dataset[DenseBatch | PromptBatch]):
+    """The batch of every step of a recipe."""
+
+    def __init__(self, recipe: Recipe, maker: BatchMaker) -> None:
+        self.recipe = recipe
+        self.maker = maker
+
+    def __len__(self) -> int:
+        return self.recipe.steps
+
+    def __getitem__(self, step: int) -> DenseBatch | PromptBatch:
+        stage, stage_step = self.recipe.locate(step)
+        seed = self.recipe.stages.index(stage) * _SEEDS_PER_STAGE + stage_step
+        if stage.is_dense(stage_step):
+            dense = stage.dense or DenseSteps()
+            return self.maker.dense(
+                seed, images=dense.images, size=stage.image_size, questions=dense.questions, crowd=dense.crowd
+            )
+        prompts = stage.prompts or PromptSteps()
+        return self.maker.prompts(
+            seed,
+            images=prompts.images,
+            size=stage.image_size,
+            questions=prompts.questions,
+            mask_prompts=prompts.mask_prompts,
+            coloured=prompts.coloured,
+            shown=prompts.shown,
+        )
+
+
+@torch.no_grad()
+def spread_reference_boxes(model: Detector) -> None:
+    """Puts the queries' first boxes on a grid; at random most of them start far from any object."""
+    table = model.decoder.reference_boxes.weight  # (Q, 4) logits
+    rows = max(1, int(len(table) ** 0.5))
+    columns = -(-len(table) // rows)
+    places = torch.arange(len(table), device=table.device)
+    x = (places % columns + 0.5) / columns
+    y = (torch.div(places, columns, rounding_mode="floor") + 0.5) / rows
+    side = torch.full_like(x, _FIRST_BOX_SIDE)
+    table.copy_(torch.logit(torch.stack((x, y, side, side), dim=-1)))

@@ -1,0 +1,128 @@
+"""The loop with a task of one number: what it does for any task."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from masklet.errors import OutputError, TrainingError
+from masklet.model.build import build_model
+from masklet.training import loop as loop_module
+from masklet.training.loop import Loop
+
+CPU = torch.device("cpu")
+
+
+class Numbers(Dataset[Tensor]):
+    """Step numbers as batches; the process that makes `fatal` dies there."""
+
+    def __init__(self, fatal: int | None) -> None:
+        self.fatal = fatal
+
+    def __getitem__(self, step: int) -> Tensor:
+        if step == self.fatal:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return torch.tensor(float(step))
+
+
+class OneBias:
+    """Moves one bias of the smallest model by the batch and a random number."""
+
+    def __init__(self, *, steps: int = 6, fatal: int | None = None) -> None:
+        self.model = build_model("test", seed=0)
+        self.modules = {"model": self.model}
+        self.steps, self.ema, self.fatal = steps, 0.9, fatal
+        self.bias = self.model.decoder.norm_out.bias
+        self.optimizer = torch.optim.SGD([self.bias], lr=0.01, momentum=0.9)
+        self.seen: list[tuple[float, float]] = []
+
+    def batches(self) -> Dataset[Tensor]:
+        return Numbers(self.fatal)
+
+    def stage(self, step: int) -> tuple[str, int]:
+        return "only", step
+
+    def loss(self, batch: Tensor, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        noise = torch.rand(())
+        self.seen.append((float(batch), float(noise)))
+        loss = (self.bias * (batch + noise)).sum()
+        return loss, {"noise": noise}
+
+    def update(self, step: int) -> tuple[Tensor, float]:
+        norm = torch.nn.utils.clip_grad_norm_([self.bias], 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return norm, 0.01
+
+    def optimizer_state(self) -> Any:
+        return self.optimizer.state_dict()
+
+    def load_optimizer_state(self, state: Any) -> None:
+        self.optimizer.load_state_dict(state)
+
+    def description(self) -> dict[str, Any]:
+        return {"steps": self.steps}
+
+    def begun(self, step: int) -> str:
+        return "always the same"
+
+
+@pytest.mark.parametrize("save_every", [0.0, 1e9])
+def test_a_killed_run_goes_on_with_the_same_numbers(tmp_path: Path, save_every: float) -> None:
+    """A process that the system kills at a step goes on there, or from the start if it was not yet time for a state."""
+    whole = OneBias()
+    uncut = Loop(whole, tmp_path / "whole", device=CPU, workers=0)
+    assert uncut.run()
+    kill_at = 4
+    done = subprocess.run([sys.executable, __file__, tmp_path / "cut", str(kill_at), str(save_every)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    again = OneBias()
+    loop = Loop(again, tmp_path / "cut", device=CPU, workers=0)
+    assert loop.step == (kill_at if save_every == 0 else 0)
+    assert loop.run()
+    assert again.seen == whole.seen[-len(again.seen) :]
+    assert torch.equal(again.bias, whole.bias)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(loop.averages, uncut.averages, strict=True))
+
+
+def test_a_killed_worker_is_named_and_nothing_is_lost(tmp_path: Path) -> None:
+    task = OneBias(fatal=3)
+    with pytest.raises(TrainingError, match="a process that makes batches has died at step"):
+        Loop(task, tmp_path, device=CPU, workers=1).run()
+    again = OneBias()
+    loop = Loop(again, tmp_path, device=CPU, workers=0)
+    assert loop.step == len(task.seen) <= 3
+    assert loop.run()
+    whole = OneBias()
+    Loop(whole, tmp_path / "whole", device=CPU, workers=0).run()
+    assert task.seen + again.seen == whole.seen
+    assert torch.equal(again.bias, whole.bias)
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = Loop(OneBias(), tmp_path, device=CPU, workers=0)
+    assert loop.run()
+    before = (tmp_path / "state.pt").read_bytes()
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OutputError, match="No space left"):
+        loop.save()
+    assert (tmp_path / "state.pt").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["recipe.json", "state.pt", "weights.safetensors"]
+
+
+if __name__ == "__main__":  # a run that kills itself: FOLDER STEP SECONDS_BETWEEN_STATES
+    loop_module.SAVE_EVERY = float(sys.argv[3])
+    Loop(OneBias(fatal=int(sys.argv[2])), Path(sys.argv[1]), device=CPU, workers=0).run()
