@@ -109,10 +109,10 @@ def random_files(seed: int) -> tuple[Record, list[Record]]:
         x, y, width, height = rng.integers((0, 0, 3, 3), (22, 8, 14, 9)).tolist()
         made: dict[int, BoxXywh] = {}
         for frame in np.flatnonzero(rng.random(frames) < 0.75).tolist():
-            left, top = (rng.integers(0, 4, 2) + (x, y)).tolist()
+            left, top = rng.integers((x, y), (x + 4, y + 4)).tolist()
             if frame in near and rng.random() < 0.8:
                 near_x, near_y, width, height = near[frame]
-                left, top = (rng.integers(0, 3, 2) + (near_x, near_y)).tolist()
+                left, top = rng.integers((near_x, near_y), (near_x + 3, near_y + 3)).tolist()
             made[frame] = (left, top, width, height)
         return made
 
