@@ -164,4 +164,4 @@ def _outline(mask: BoolArray) -> FloatArray:
 def _share_near(points: FloatArray, others: FloatArray, radius: int) -> float:
     """Share of points with one of the others at most `radius` away."""
     distances, _ = KDTree(others).query(points)  # roots of whole numbers, so that equality is exact
-    return float((distances <= radius).mean())
+    return float(np.mean(distances <= radius))
