@@ -92,13 +92,15 @@ def mask_overlaps(predicted: Sequence[VideoMasklet], true: Sequence[VideoMasklet
 def box_overlaps(predicted: Sequence[VideoMasklet], true: Sequence[VideoMasklet], frame_count: int) -> FrameOverlaps:
     """By the boxes of masklets of one video; arguments as of `mask_overlaps`."""
     predicted_boxes, true_boxes = _boxes(predicted, frame_count), _boxes(true, frame_count)
-    predicted_areas, true_areas = _box_areas(predicted_boxes), _box_areas(true_boxes)
-    near = np.maximum(predicted_boxes[:, :, None, :2], true_boxes[:, None, :, :2])  # (F, D, G, 2)
-    far = np.minimum(predicted_boxes[:, :, None, 2:], true_boxes[:, None, :, 2:])
+    intersections = np.ones((frame_count, len(predicted), len(true)))
+    for low, high in ((0, 2), (1, 3)):  # width, then height
+        near = np.maximum(predicted_boxes[:, :, None, low], true_boxes[:, None, :, low])  # (F, D, G)
+        far = np.minimum(predicted_boxes[:, :, None, high], true_boxes[:, None, :, high])
+        intersections *= (far - near).clip(min=0)
     return FrameOverlaps(
-        intersections=(far - near).clip(min=0).prod(axis=-1),
-        predicted_areas=predicted_areas,
-        true_areas=true_areas,
+        intersections=intersections,
+        predicted_areas=_box_areas(predicted_boxes),
+        true_areas=_box_areas(true_boxes),
         predicted_present=_presence(predicted, frame_count),
         true_present=_presence(true, frame_count),
     )
