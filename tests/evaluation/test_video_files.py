@@ -165,3 +165,9 @@ def test_the_same_masklet_twice_stays_twice() -> None:
     one = masklet(CAT, {0: (1, 2, 3, 4)}, score=0.9)
     found = read_video_predictions([one, one], read_video_ground_truth(example_d()[0]))
     assert len(found) == 2 and np.array_equal(found[0].boxes_xyxy, found[1].boxes_xyxy)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    record = masklet(np.int64(CAT), {0: (1, 2, 3, 4)}, video_id=np.int64(1), score=np.float32(0.75))
+    (one,) = read_video_predictions([record], read_video_ground_truth(example_d()[0]))
+    assert (one.pair, one.score) == ((1, CAT), 0.75) and type(one.category_id) is int and type(one.score) is float

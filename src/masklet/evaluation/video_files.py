@@ -192,7 +192,7 @@ def _read_masklet(record: Mapping[str, Any], video: Video, where: str, *, score:
                 boxes_xyxy[frame] = _read_box(box_xywh, f"bboxes[{frame}] of {where}")
     return VideoMasklet(
         video_id=video.video_id,
-        category_id=record["category_id"],
+        category_id=_integer(record, "category_id", where),
         score=score,
         is_crowd=crowd,
         rles=rles,
@@ -284,15 +284,15 @@ def _per_frame(record: Mapping[str, Any], key: str, video: Video, where: str) ->
 
 def _integer(record: Mapping[str, Any], key: str, where: str, *, least: int | None = None) -> int:
     value = record.get(key)
-    if not isinstance(value, int) or isinstance(value, bool) or (least is not None and value < least):
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or (least is not None and value < least):
         bound = "" if least is None else f" of at least {least}"
         raise DataError(f"{where} must have an integer {key!r}{bound}, got {value!r:.60}")
-    return value
+    return int(value)
 
 
 def _score(record: Mapping[str, Any], where: str) -> float:
     value = record.get("score")
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1:
+    if not isinstance(value, int | float | np.number) or isinstance(value, bool) or not 0 <= value <= 1:
         raise DataError(f"{where} must have a score in 0..1, got {value!r:.60}; scores are probabilities, not logits")
     return float(value)
 
