@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from masklet.evaluation.matching import FloatArray
-from masklet.evaluation.video_ap import MOST_MASKLETS, RankedPair, mean_ap, phrase_ap_values
+from masklet.evaluation.video_ap import RankedPair, mean_ap, phrase_ap_values
 from masklet.evaluation.video_files import Pair
 
 ABSENT = {"50_95": -1.0, "50": -1.0, "75": -1.0}
@@ -21,7 +21,7 @@ def slow_ap(pairs: list[RankedPair], tau: float) -> float:
     marks = []
     for pair in pairs:
         taken: set[int] = set()
-        for d in sorted(range(len(pair.scores)), key=lambda d, scores=pair.scores: -scores[d])[:MOST_MASKLETS]:
+        for d in sorted(range(len(pair.scores)), key=lambda d, scores=pair.scores: -scores[d])[:100]:
             free = [g for g in range(pair.volume_iou.shape[1]) if g not in taken and pair.volume_iou[d, g] >= tau]
             if free:
                 taken.add(max(free, key=lambda g, row=pair.volume_iou[d]: row[g]))
@@ -96,8 +96,8 @@ def test_the_same_masklet_twice_is_once_wrong() -> None:
 
 
 def test_only_the_best_hundred_of_a_pair_count() -> None:
-    scores = np.linspace(1, 0.5, MOST_MASKLETS + 1)
-    iou = np.zeros((MOST_MASKLETS + 1, 1))
+    scores = np.linspace(1, 0.5, 101)
+    iou = np.zeros((101, 1))
     iou[-1] = 1.0
     assert phrase_ap_values({(1, 1): ranked(iou, scores.tolist())})["50"] == 0
     assert phrase_ap_values({(1, 1): ranked(iou[1:], scores[1:].tolist())})["50"] > 0
