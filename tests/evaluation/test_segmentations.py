@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from masklet.errors import DataError
+from masklet.evaluation.segmentations import read_segmentation
+from masklet.ops.masks import BoolArray, decode_rle, encode_rle
+
+SIZE_HW = (7, 5)
+MASK = np.zeros(SIZE_HW, dtype=np.bool_)
+MASK[2:5, 1:4] = True
+
+
+def runs_of(mask: BoolArray) -> list[int]:
+    """The slow obvious way."""
+    runs, value = [0], False
+    for pixel in mask.T.ravel().tolist():
+        if pixel != value:
+            runs.append(0)
+            value = pixel
+        runs[-1] += 1
+    return runs
+
+
+@given(arrays(np.bool_, st.tuples(st.integers(1, 40), st.integers(1, 40))))
+@settings(max_examples=200, derandomize=True, deadline=None)
+def test_all_forms_of_a_code_are_the_same_mask(mask: BoolArray) -> None:
+    compressed = encode_rle(mask)
+    forms = [
+        compressed,
+        {"size": list(mask.shape), "counts": compressed["counts"].encode("ascii")},
+        {"size": list(mask.shape), "counts": runs_of(mask)},
+    ]
+    for form in forms:
+        rle = read_segmentation(form, mask.shape, "mask")
+        assert (rle is None) == (not mask.any())
+        assert rle is None or (decode_rle(rle) == mask).all()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_long_runs_and_large_pictures(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((1080, 1921), dtype=np.bool_)
+    x, y = rng.integers(0, 1000, 2)
+    mask[y : y + 70, x : x + 500] = rng.random((min(70, 1080 - y), 500)) < rng.random()
+    assert read_segmentation(encode_rle(mask), mask.shape, "mask") == encode_rle(mask)
+
+
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        None,
+        [],
+        encode_rle(np.zeros(SIZE_HW, dtype=np.bool_)),
+        {"size": [7, 5], "counts": [35]},
+        {"size": [7, 5], "counts": []},
+        {"size": [7, 5], "counts": ""},
+        [[0.1, 0.1, 0.2, 0.1, 0.2, 0.2]],  # between the pixels
+    ],
+)
+def test_nothing_has_many_forms(nothing: object) -> None:
+    assert read_segmentation(nothing, SIZE_HW, "mask") is None
+
+
+def test_polygons_are_united() -> None:
+    rle = read_segmentation([[1, 2, 4, 2, 4, 5, 1, 5], [0, 0, 1, 0, 1, 1, 0, 1]], SIZE_HW, "mask")
+    expected = MASK.copy()
+    expected[0, 0] = True
+    assert rle is not None and (decode_rle(rle) == expected).all()
+
+
+def damaged() -> list[object]:
+    text = encode_rle(MASK)["counts"]
+    return [
+        text[:-1],
+        text + "1",
+        text + "o",  # a number that does not end
+        "~~~",
+        " " + text,
+        "é",
+        "o" * 20 + "0",
+        [3, 4],
+        [-1, 36],
+        [35.5],
+        [[35]],
+        None,
+        35,
+    ]
+
+
+@pytest.mark.parametrize("counts", damaged())
+def test_damaged_codes_are_refused(counts: object) -> None:
+    # Some of these make pycocotools run for ever.
+    with pytest.raises(DataError, match=r"frame 3 must have counts whose runs fill 7 x 5 pixels"):
+        read_segmentation({"size": [7, 5], "counts": counts}, SIZE_HW, "frame 3")
+
+
+@pytest.mark.parametrize("size", [[5, 7], [7], None, "75"])
+def test_another_size_is_refused(size: object) -> None:
+    with pytest.raises(DataError, match=r"must have the size of its video, \[7, 5\]"):
+        read_segmentation({"size": size, "counts": encode_rle(MASK)["counts"]}, SIZE_HW, "mask")
+
+
+@pytest.mark.parametrize("polygon", [[1, 2, 3, 4], [1, 2, 3, 4, 5, 6, 7], ["a"] * 6, [np.nan] * 6, 3, [[1, 2]] * 3])
+def test_polygons_that_are_none_are_refused(polygon: object) -> None:
+    with pytest.raises(DataError, match="polygons of at least three points"):
+        read_segmentation([polygon], SIZE_HW, "mask")
+
+
+@pytest.mark.parametrize("value", ["text", 3, b"code"])
+def test_other_things_are_refused(value: object) -> None:
+    with pytest.raises(DataError, match="must be null, a run-length code or a list of polygons"):
+        read_segmentation(value, SIZE_HW, "mask")
