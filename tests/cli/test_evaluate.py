@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import video_cases
 from command import masklet
 from masklet.checkpoint.save import save_native
 from masklet.model.build import build_model
@@ -64,6 +65,25 @@ def test_other_metrics(files: Path, capsys: pytest.CaptureFixture[str], metric: 
     code, out, _ = masklet(capsys, "evaluate", *line)
     assert code == 0
     assert any(row.startswith(name) for row in out.split("\n"))
+
+
+def test_videos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    box = {0: (0, 0, 10, 10), 1: (0, 0, 10, 10)}
+    labels = video_cases.ground_truth([video_cases.masklet(1, box)], [(1, 1), (1, 2)])
+    (tmp_path / "l.json").write_text(json.dumps(labels))
+    (tmp_path / "p.json").write_text(json.dumps([video_cases.masklet(1, {0: (0, 0, 10, 10)}, score=0.9)]))
+    line = ("--metric", "video", "--ground-truth", tmp_path / "l.json", "--predictions", tmp_path / "p.json")
+    code, out, err = masklet(capsys, "evaluate", *line, "--json")
+    assert (code, err) == (0, "")
+    values = json.loads(out)
+    assert values["video_mask_demo_ilmcc_50_95"] == pytest.approx(1, abs=1e-5)
+    assert values["video_mask_demo_positive_micro_f1_50"] == pytest.approx(1, abs=1e-3)
+    assert values["video_mask_demo_ilmcc_75"] is None  # a quotient of nothing: half the volume is right
+    code, out, _ = masklet(capsys, "evaluate", *line, "--iou", "bbox")
+    assert code == 0
+    assert "video_bbox_all_phrase_HOTA" in out
+    code, _, err = masklet(capsys, "evaluate", *line[:4], "--model", "default")
+    assert (code, err.count("\n")) == (2, 1)
 
 
 def test_a_model_and_then_what_it_said(tmp_path: Path, sheet: SpriteSheet, capsys: pytest.CaptureFixture[str]) -> None:

@@ -348,9 +348,19 @@ def test_what_counts_nowhere_is_said(caplog: pytest.LogCaptureFixture) -> None:
         ([BOTH], [PERFECT, {"image_id": 1, "score": 1}], "number 1 has no 'category_id'"),
         ([BOTH], [PERFECT | {"score": math.nan}], "score of prediction 0 must be a finite number, got nan"),
         ([BOTH], [PERFECT | {"score": "0.9"}], "score of prediction 0 must be a finite number, got '0.9'"),
-        ([BOTH], [PERFECT | {"segmentation": None}], "image id 1: expected every prediction to have a segmentation"),
-        ([BOTH], [PERFECT | {"segmentation": {"size": [1]}}], "expected every prediction to have a segmentation"),
-        ([BOTH], [{key: PERFECT[key] for key in ("image_id", "category_id", "score")}], "or compare by --iou bbox"),
+        (
+            [BOTH],
+            [PERFECT | {"segmentation": None}],
+            "prediction: expected a segmentation, got none",
+        ),
+        (
+            [BOTH],
+            [PERFECT | {"segmentation": {"size": [1]}}],
+            "of its picture, [20, 40] (height, width), got [1]",
+        ),
+        ([BOTH], [{key: PERFECT[key] for key in ("image_id", "category_id", "score")}], "expected a segmentation"),
+        ([BOTH], [PERFECT | {"segmentation": {"size": [20, 40], "counts": "3"}}], "whose runs fill 20 x 40 pixels"),
+        ([BOTH], [PERFECT | {"segmentation": [[1, 2, 3]]}], "polygons of at least three points"),
     ],
 )
 def test_files_that_cannot_be_used(ground_truth: Any, predictions: Any, message: str) -> None:
@@ -358,6 +368,25 @@ def test_files_that_cannot_be_used(ground_truth: Any, predictions: Any, message:
         evaluate_cgf1(ground_truth, predictions)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_boxes_that_are_none() -> None:
+    for box in (None, [1, 2, 3], [0, 0, math.inf, 1], "box"):
+        with pytest.raises(DataError, match="expected a bbox of four finite numbers"):
+            evaluate_cgf1([BOTH], [PERFECT | {"bbox": box}], "bbox")
+
+
+def test_polygons_without_a_size() -> None:
+    labels = copy.deepcopy(BOTH)
+    del labels["images"][0]["width"]
+    with pytest.raises(DataError, match="polygons need width and height"):
+        evaluate_cgf1([labels], [PERFECT | {"segmentation": [[0, 0, 9, 0, 9, 9]]}])
+
+
+def test_an_empty_mask_is_a_wrong_answer() -> None:
+    empty = {"size": [HEIGHT, WIDTH], "counts": [HEIGHT * WIDTH]}
+    _, counts = evaluate_cgf1([BOTH], [PERFECT, PERFECT | {"segmentation": empty}])
+    assert (counts.predicted.tolist(), counts.right[:, 0].tolist()) == ([2, 0], [1, 0])
 
 
 def test_files_that_cannot_be_read(tmp_path: Any) -> None:

@@ -99,7 +99,7 @@ def test_damaged_codes_are_refused(counts: object) -> None:
 
 @pytest.mark.parametrize("size", [[5, 7], [7], None, "75"])
 def test_another_size_is_refused(size: object) -> None:
-    with pytest.raises(DataError, match=r"must have the size of its video, \[7, 5\]"):
+    with pytest.raises(DataError, match=r"must have the size of its picture, \[7, 5\]"):
         read_segmentation({"size": size, "counts": encode_rle(MASK)["counts"]}, SIZE_HW, "mask")
 
 

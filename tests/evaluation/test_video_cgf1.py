@@ -5,13 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from masklet.evaluation.cgf1 import OVERLAPS, PairCounts
 from masklet.evaluation.matching import FloatArray
-from masklet.evaluation.video_cgf1 import TAUS, VideoPairCounts, count_pairs, pair_values, video_cgf1_values
+from masklet.evaluation.video_cgf1 import count_pairs, pair_values, video_cgf1_values
 
 NOTHING: FloatArray = np.zeros((0, 0))
 
 
-def counted(*ious: object) -> VideoPairCounts:
+def counted(*ious: object) -> PairCounts:
     """Of pairs (1, 1), (1, 2), ... with these overlaps."""
     arrays = [np.array(iou, dtype=np.float64) for iou in ious]
     return count_pairs([((1, number), iou) for number, iou in enumerate(arrays, start=1)])
@@ -116,7 +117,7 @@ def test_values_follow_from_the_definitions(shapes: list[tuple[int, int]], seed:
     )
     mcc = (tp * tn - fp * fn) / (math.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)) + 1e-6)
     f1s = []
-    for at in range(len(TAUS)):
+    for at in range(len(OVERLAPS)):
         right = int(counts.right[:, at].sum())
         pm_wrong = sum(d - int(row[at]) for (d, g), row in zip(shapes, counts.right, strict=True) if g)
         precision = right / (right + pm_wrong + 1e-4)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -23,6 +24,7 @@ class Metric(StrEnum):
     AP = "ap"
     COUNTING = "counting"
     PRESENCE = "presence"
+    VIDEO = "video"
 
 
 class Iou(StrEnum):
@@ -65,8 +67,8 @@ def evaluate(
 ) -> None:
     """Score predictions, or a model, by the official metrics.
 
-    Labels are SA-Co's pairs of picture and phrase, COCO's categories, or what 'masklet synth' writes. A model is asked
-    for every phrase, or every category, of every picture.
+    Labels are SA-Co's pairs of picture and phrase, COCO's categories, or what 'masklet synth' writes; for --metric
+    video SA-Co/VEval's videos. A model is asked for every phrase, or every category, of every picture.
     """
     if (predictions is None) == (model is None):
         raise typer.BadParameter("give one of --predictions and --model.", param_hint="--predictions")
@@ -78,11 +80,18 @@ def evaluate(
         raise typer.BadParameter("it goes with --metric ap.", param_hint="--positives-only")
     if model is None and save is not None:
         raise typer.BadParameter("it goes with --model.", param_hint="--save")
+    if metric is Metric.VIDEO and model is not None:
+        raise typer.BadParameter("videos are scored from --predictions.", param_hint="--model")
 
     # Imported here: help needs none of it.
     from masklet.evaluation.cases import case_of_files
     from masklet.evaluation.coco_ap import RANKED_ABOVE
+    from masklet.evaluation.video_report import evaluate_video
 
+    if metric is Metric.VIDEO:
+        assert predictions is not None
+        _print(evaluate_video(ground_truth[0], predictions, ("mask" if iou is Iou.SEGM else "bbox",)).scores, as_json)
+        return
     folder = ground_truth[0].parent if images is None else images
     if predictions is not None:
         case = case_of_files(ground_truth, predictions, per_category=per_category)
@@ -96,7 +105,17 @@ def evaluate(
     if save is not None:
         _write(save, json.dumps(case.answers))
     values, text = _measure(case, metric, iou, positives_only=positives_only, report=report, folder=folder)
-    sys.stdout.write((json.dumps(values) if as_json else text) + "\n")
+    _print(values, as_json, text)
+
+
+def _print(values: Mapping[str, float | None], as_json: bool, text: str | None = None) -> None:
+    from masklet.evaluation.pair_report import figures_table
+
+    if as_json:  # JSON has no word for a ratio of nothing
+        finite = {name: None if value is not None and math.isnan(value) else value for name, value in values.items()}
+        sys.stdout.write(json.dumps(finite) + "\n")
+    else:
+        sys.stdout.write((figures_table(values) if text is None else text) + "\n")
 
 
 def _ask(model: str, ground_truth: list[Path], folder: Path, device: str, dtype: str, asking: dict[str, Any]) -> Case:

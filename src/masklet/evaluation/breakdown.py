@@ -37,8 +37,8 @@ def by_size(
 ) -> dict[str, Tally]:
     """The same by `tally.SIZES`: a right or missed object by its own size, a wrong prediction by its own."""
     rows = {size: Tally() for size in SIZES}
-    for row in np.flatnonzero(counts.true + counts.predicted):
-        pair, truth = counts.pairs[row], annotators[counts.annotator[row]]
+    for row in np.flatnonzero(counts.true + counts.predicted).tolist():
+        pair, truth = counts.pairs[row], annotators[counts.annotator_of(row)]
         for size, tally in tally_sizes(_compare(truth, predictions, pair, iou)).items():
             rows[size] += tally
     return rows
@@ -57,8 +57,8 @@ def precision_recall(
     """(101,) precision over all scores at recall 0, 0.01, ..., 1, objects of all phrases taken together."""
     content: dict[str, Any] = {"images": [], "annotations": [], "categories": [{"id": 1}]}
     answers = []
-    for pair, annotator in zip(counts.pairs, counts.annotator.tolist(), strict=True):
-        truth = annotators[annotator]
+    for row, pair in enumerate(counts.pairs):
+        truth = annotators[counts.annotator_of(row)]
         content["images"].append({**truth.pairs[pair], "id": pair})
         content["annotations"] += [{**one, "image_id": pair, "category_id": 1} for one in truth.objects.get(pair, ())]
         answers += [{**one, "category_id": 1} for one in predictions.kept(pair, truth.category_ids, score=0.0)]
@@ -73,11 +73,12 @@ def kept_and_true(truth: Truth, predictions: Predictions, pair: PairId) -> tuple
 def _compare(truth: Truth, predictions: Predictions, pair: PairId, iou: IouType) -> Comparison:
     found, objects = kept_and_true(truth, predictions, pair)
     size_hw = size_of(truth.pairs[pair])
-    values = overlaps(found, objects, iou, size_hw=size_hw, where=f"image id {pair!r}")
+    where = f"image id {pair!r}"
+    values = overlaps(found, objects, iou, size_hw=size_hw, where=where)
     chosen = assign(values)
     return Comparison(
-        predicted_areas=areas(found, iou, size_hw),
-        true_areas=areas(objects, iou, size_hw),
+        predicted_areas=areas(found, iou, size_hw=size_hw, where=where),
+        true_areas=areas(objects, iou, size_hw=size_hw, where=where),
         predicted_idx=chosen[0],
         true_idx=chosen[1],
         mask_ious=values[chosen],

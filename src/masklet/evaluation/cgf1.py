@@ -44,18 +44,22 @@ class PairCounts:
     """Counts of N pairs.
 
     Attributes:
-        pairs: N ids.
+        pairs: N ids, of (picture, phrase) or (video, phrase).
         true: (N,) true objects, crowds left out.
         predicted: (N,) kept predictions.
         right: (N, 10) kept predictions that are right, at each of `OVERLAPS`.
-        annotator: (N,) place of the file that the predictions were compared with.
+        annotator: (N,) place of the file that the predictions were compared with; None for the only one.
     """
 
-    pairs: tuple[PairId, ...]
+    pairs: tuple[Any, ...]
     true: IntArray
     predicted: IntArray
     right: IntArray
-    annotator: IntArray
+    annotator: IntArray | None = None
+
+    def annotator_of(self, row: int) -> int:
+        """Place of the file that pair number `row` was compared with."""
+        return 0 if self.annotator is None else int(self.annotator[row])
 
     @property
     def f1(self) -> FloatArray:
@@ -137,7 +141,7 @@ def count_pairs(truth: Truth, predictions: Predictions, pairs: Sequence[PairId],
             where = f"{predictions.name}, image id {pair!r}"
             values = overlaps(found, objects, iou, size_hw=size_of(truth.pairs[pair]), where=where)
             right[row] = (values[assign(values)][:, None] >= OVERLAPS).sum(0)
-    return PairCounts(pairs=tuple(pairs), true=true, predicted=predicted, right=right, annotator=np.zeros_like(true))
+    return PairCounts(pairs=tuple(pairs), true=true, predicted=predicted, right=right)
 
 
 def best_annotator(each: Sequence[PairCounts]) -> PairCounts:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +21,8 @@ import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
 from masklet.errors import DataError
+from masklet.evaluation.segmentations import read_segmentation
+from masklet.ops.masks import Rle, rle_areas, rle_of_boundaries
 
 _log = logging.getLogger(__name__)
 
@@ -153,27 +155,23 @@ def overlaps(
     """
     if not predicted or not true:
         return np.zeros((len(predicted), len(true)))
-    convert: Callable[[Record], Any] = _box if iou == "bbox" else lambda record: rle_of(record["segmentation"], size_hw)
     sides: list[Any] = []
     for side, records in (("prediction", predicted), ("annotation", true)):
-        try:
-            sides.append([convert(record) for record in records])
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            raise DataError(
-                f"{where}: expected every {side} to have a {SHAPE_KEYS[iou]} as in docs/evaluate.md, got one without "
-                f"or of another form ({error}); or compare by --iou {'segm' if iou == 'bbox' else 'bbox'}"
-            ) from error
-    if iou == "bbox":
-        sides = [np.array(side, dtype=np.float64) for side in sides]
+        if iou == "bbox":
+            sides.append(np.array([_box(one.get("bbox"), f"{where}: {side}") for one in records], dtype=np.float64))
+        else:
+            sides.append([rle_of(one.get("segmentation"), size_hw, f"{where}: {side}") for one in records])
     result: npt.NDArray[np.float64] = coco_mask.iou(*sides, [0] * len(true))
     return result
 
 
-def areas(records: Sequence[Record], iou: IouType, size_hw: tuple[int, int] | None) -> npt.NDArray[np.int64]:
+def areas(
+    records: Sequence[Record], iou: IouType, *, size_hw: tuple[int, int] | None, where: str
+) -> npt.NDArray[np.int64]:
     """(N,) areas of masks or boxes in pixels; boxes with no number above 1 are fractions of the picture."""
     if iou == "segm":
-        return np.array([coco_mask.area(rle_of(one["segmentation"], size_hw)) for one in records], dtype=np.int64)
-    boxes = np.array([one["bbox"] for one in records], dtype=np.float64).reshape(-1, 4)
+        return rle_areas([rle_of(one.get("segmentation"), size_hw, where) for one in records])
+    boxes = np.array([_box(one.get("bbox"), where) for one in records], dtype=np.float64).reshape(-1, 4)
     fractions = size_hw is not None and bool((boxes <= 1).all())
     pixels = size_hw[0] * size_hw[1] if size_hw is not None and fractions else 1
     return np.rint(boxes[:, 2] * boxes[:, 3] * pixels).astype(np.int64)
@@ -184,25 +182,35 @@ def size_of(pair: Record) -> tuple[int, int] | None:
     return (int(pair["height"]), int(pair["width"])) if "height" in pair and "width" in pair else None
 
 
-def _box(record: Record) -> list[float]:
-    box = [float(value) for value in record["bbox"]]
-    if len(box) != 4 or not all(map(math.isfinite, box)):
-        raise ValueError(f"bbox {record['bbox']!r}")
-    return box
+def _box(box: Any, where: str) -> list[float]:
+    try:
+        numbers = [float(value) for value in box]
+    except (TypeError, ValueError):
+        numbers = []
+    if len(numbers) != 4 or not all(map(math.isfinite, numbers)):
+        raise DataError(f"{where}: expected a bbox of four finite numbers x, y, width, height, got {box!r}")
+    return numbers
 
 
-def rle_of(segmentation: Any, size_hw: tuple[int, int] | None) -> Any:
-    """The run-length code, as pycocotools takes it, of polygons or of such a code, compressed or not."""
-    if isinstance(segmentation, Mapping):
-        height, width = segmentation["size"]
-        if isinstance(segmentation["counts"], list):
-            return coco_mask.frPyObjects(dict(segmentation), height, width)
-        if not isinstance(segmentation["counts"], str | bytes):
-            raise TypeError(f"counts {segmentation['counts']!r}")
-        return segmentation
+def rle_of(segmentation: Any, size_hw: tuple[int, int] | None, where: str) -> Rle:
+    """The run-length code of polygons or of such a code, compressed or not, checked.
+
+    Args:
+        segmentation: as in a file.
+        size_hw: of the picture in pixels; polygons need it.
+        where: what messages call it.
+
+    Raises:
+        DataError: it is nothing of the kind.
+    """
+    if isinstance(segmentation, Mapping) and isinstance(segmentation.get("size"), Sequence):
+        own = tuple(segmentation["size"])
+        size_hw = (own[0], own[1]) if len(own) == 2 and all(isinstance(side, int) for side in own) else size_hw
+    if segmentation is None:
+        raise DataError(f"{where}: expected a segmentation, got none; compare boxes with --iou bbox")
     if size_hw is None:
-        raise ValueError("polygons need width and height of their image")
-    return coco_mask.merge(coco_mask.frPyObjects(list(segmentation), *size_hw))
+        raise DataError(f"{where}: polygons need width and height of their entry of images, got none")
+    return read_segmentation(segmentation, size_hw, where) or rle_of_boundaries(np.zeros(0, dtype=np.int64), size_hw)
 
 
 def load_json(source: str | Path | Any, what: str) -> tuple[str, Any]:

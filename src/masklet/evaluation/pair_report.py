@@ -115,7 +115,7 @@ def pair_report(
 def _failure(
     annotators: Sequence[Truth], predictions: Predictions, counts: PairCounts, row: int, folder: Path | None
 ) -> Failure:
-    pair, truth = counts.pairs[row], annotators[counts.annotator[row]]
+    pair, truth = counts.pairs[row], annotators[counts.annotator_of(row)]
     entry, size_hw = truth.pairs[pair], size_of(truth.pairs[pair])
     found, objects = kept_and_true(truth, predictions, pair)
     right = int(counts.right[row, 0])
@@ -149,4 +149,4 @@ def _drawn(rle: Rle, score: float) -> Drawn:
 
 
 def _rles(records: Sequence[Record], size_hw: tuple[int, int] | None) -> list[Rle]:
-    return [rle_of(record["segmentation"], size_hw) for record in records]
+    return [rle_of(record.get("segmentation"), size_hw, f"image id {record['image_id']!r}") for record in records]

@@ -46,7 +46,7 @@ def _read_runs(value: Mapping[object, object], size_hw: tuple[int, int], where: 
     size, counts = value.get("size"), value.get("counts")
     if not isinstance(size, Sequence) or list(size) != list(size_hw):
         raise DataError(
-            f"{where} must have the size of its video, {list(size_hw)} (height, width), got {size!r}; "
+            f"{where} must have the size of its picture, {list(size_hw)} (height, width), got {size!r}; "
             "resize the mask before it is encoded"
         )
     if isinstance(counts, str | bytes):

@@ -13,11 +13,12 @@ from typing import Any, Literal
 import numpy as np
 
 from masklet.errors import InputError
+from masklet.evaluation.cgf1 import KEPT_SCORE, PairCounts
 from masklet.evaluation.hota import HotaCounts, hota_counts
 from masklet.evaluation.matching import FloatArray
 from masklet.evaluation.teta import TetaCounts, teta_counts, teta_values
 from masklet.evaluation.video_ap import RankedPair, mean_ap, phrase_ap_values
-from masklet.evaluation.video_cgf1 import KEPT_SCORE, VideoPairCounts, count_pairs, pair_values, video_cgf1_values
+from masklet.evaluation.video_cgf1 import count_pairs, pair_values, video_cgf1_values
 from masklet.evaluation.video_files import (
     FileOrObject,
     Pair,
@@ -45,7 +46,7 @@ class VideoReport:
 
     scores: dict[str, float]
     video_np_results: list[dict[str, Any]]
-    counts: dict[str, VideoPairCounts]
+    counts: dict[str, PairCounts]
 
 
 def evaluate_video(
@@ -80,7 +81,7 @@ def evaluate_video(
     found = read_video_predictions(predictions, truth)
 
     scores: dict[str, float] = {}
-    counts: dict[str, VideoPairCounts] = {}
+    counts: dict[str, PairCounts] = {}
     records: dict[Pair, dict[str, float]] = {pair: {} for pair in sorted(_pairs(truth, found))}
     for kind in iou:
         evidence = _gather(truth, found, kind)
@@ -149,7 +150,7 @@ def _scores(evidence: _Evidence, prefix: str) -> dict[str, float]:
     return scores | {f"{prefix}_mAP_50_95": mean_ap(evidence.ranked)}
 
 
-def _cgf1_counts(evidence: _Evidence, pairs: Iterable[Pair]) -> VideoPairCounts:
+def _cgf1_counts(evidence: _Evidence, pairs: Iterable[Pair]) -> PairCounts:
     nothing = np.zeros((0, 0))
     return count_pairs([(pair, evidence.volume_ious.get(pair, nothing)) for pair in pairs])
 
