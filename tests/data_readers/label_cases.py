@@ -41,7 +41,7 @@ def rectangle(x0: float, y0: float, x1: float, y1: float) -> list[float]:
 
 def coco_document() -> dict[str, Any]:
     """Two pictures of different sizes, three categories of which one has no instance; ids out of order."""
-    polygon = rectangle(5, 2, 15, 14)
+    corners = rectangle(5, 2, 15, 14)
     return {
         "images": [
             {"id": 7, "file_name": "b.jpg", "height": 31, "width": 47},
@@ -53,7 +53,7 @@ def coco_document() -> dict[str, Any]:
                 "image_id": 3,
                 "category_id": 9,
                 "bbox": [5, 2, 10, 12],
-                "segmentation": [rectangle(5, 2, 15, 14)],
+                "segmentation": [corners],
             },
             {"id": 51, "image_id": 7, "category_id": 2, "bbox": [1.5, 2.5, 20, 10]},
             {"id": 52, "image_id": 3, "category_id": 2, "bbox": [0, 0, 55, 20], "iscrowd": 1},
