@@ -147,11 +147,11 @@ class Dataset(Sequence[LabelledPicture]):
         Raises:
             InputError: a phrase that the source does not know.
         """
-        unknown = [phrase for phrase in phrases if phrase not in set(self.vocabulary)]
+        known_phrases, wanted = set(self.vocabulary), set(phrases)
+        unknown = [phrase for phrase in phrases if phrase not in known_phrases]
         if unknown:
             known = ", ".join(map(repr, self.vocabulary[:10])) + (" ..." if len(self.vocabulary) > 10 else "")
             raise InputError(f"phrases must be among those of {self.source}: {known}; got {unknown[0]!r}")
-        wanted = set(phrases)
         return replace(
             self,
             pictures=tuple(
