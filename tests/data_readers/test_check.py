@@ -213,6 +213,24 @@ def test_empty_masks(picture: LabelledPicture) -> None:
         only(check(with_instance(picture, segmentation=segmentation)), "empty-mask")
 
 
+def test_the_instance_that_is_wrong_is_named(picture: LabelledPicture) -> None:
+    empty = instance((1.0, 2.0, 3.0, 4.0), segmentation=Polygons(parts=()), id="empty")
+    found = {finding.kind: finding.examples for finding in check(replace(picture, instances=(instance(), empty)))}
+    assert found == {"empty-mask": (f"{picture.path}, instance empty: (1, 2, 3, 4)",)}
+    box_first = replace(picture, instances=(instance(segmentation=None), empty))
+    found = {finding.kind: finding.examples for finding in check(box_first)}
+    assert found["empty-mask"] == (f"{picture.path}, instance empty: (1, 2, 3, 4)",)
+
+
+def test_every_mask_file_is_read(picture: LabelledPicture, tmp_path: Path) -> None:
+    boxes = ((5, 4, 20, 30), (30, 2, 40, 9))
+    files = [save_mask(tmp_path / f"{n}.png", [(1, box)]) for n, box in enumerate(boxes)]
+    instances = tuple(
+        instance(box, segmentation=MaskFile(path=path, value=1)) for box, path in zip(boxes, files, strict=True)
+    )
+    assert check(replace(picture, instances=instances)) == []
+
+
 def test_masks_of_another_size(picture: LabelledPicture, tmp_path: Path) -> None:
     size_hw = SIZE_HW[::-1]
     other = [

@@ -269,6 +269,12 @@ def test_a_file_that_is_no_json_is_refused(tmp_path: Path, content: bytes) -> No
         read_coco(tmp_path / "set.json")
 
 
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "set.json"
+    path.write_bytes(b"\xef\xbb\xbf" + save_json(path, coco_document()).read_bytes())
+    assert len(read_coco(path)) == 2
+
+
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "none.json", tmp_path):
         with pytest.raises(DataError, match="expected a text file, it cannot be read"):

@@ -132,6 +132,32 @@ def slow_runs(code: str) -> list[int] | None:
     return None if shift or not runs else runs
 
 
+def code_of(runs: list[int]) -> str:
+    """The code of runs, letter by letter; they may be below 0."""
+    code = ""
+    for idx, run in enumerate(runs):
+        left = run - runs[idx - 2] if idx > 2 else run
+        while True:
+            digit, left = left & 31, left >> 5
+            more = left != (-1 if digit & 16 else 0)
+            code += chr(48 + digit + 32 * more)
+            if not more:
+                break
+    return code
+
+
+@given(masks)
+def test_codes_that_are_made_by_hand(mask: np.ndarray) -> None:
+    code = encode_rle(mask)["counts"]
+    assert code_of(slow_runs(code) or []) == code
+
+
+@pytest.mark.parametrize("runs", [[1460, -3], [-3, 1460], [5, 1460, -8], [1500, -40, -10, 7], [1457, 0, 0, 0]])
+def test_runs_below_0_are_damaged_even_if_they_fill_the_mask(runs: list[int]) -> None:
+    assert sum(runs) == SIZE_HW[0] * SIZE_HW[1]
+    assert read_codes([code_of(runs)], [SIZE_HW]).whole.tolist() == [min(runs) >= 0]
+
+
 def test_no_codes() -> None:
     whole, areas = read_codes([], [])
     assert whole.shape == areas.shape == (0,)

@@ -77,6 +77,15 @@ def test_splits_and_folders(tmp_path: Path) -> None:
     assert [picture.id for picture in read_yolo(tmp_path)] == ["3.jpg"]
 
 
+def test_labels_are_beside_the_last_folder_called_images(tmp_path: Path) -> None:
+    root = tmp_path / "images" / "set"
+    write(root, {"1": "0 0.5 0.5 0.2 0.4"}, images="images/images")
+    (root / "images/labels").mkdir(exist_ok=True)
+    (root / "images/labels/1.txt").write_text("0 0.5 0.5 0.2 0.4\n" * 3)
+    (root / "classes.txt").write_text("tram")
+    assert len(read_yolo(root)[0].instances) == 3
+
+
 def test_no_pictures(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "data.yaml").write_text("train: images\n" + NAMES)
