@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps
 
 from masklet.errors import ImageError
-from masklet.media.images import image_name, read_image, to_pixels
+from masklet.media.images import image_name, read_image, read_image_size, to_pixels
 
 RNG = np.random.default_rng(7)
 PICTURE = RNG.integers(0, 256, (5, 9, 3), dtype=np.uint8)  # (H, W, 3), another size on each axis
@@ -338,3 +338,22 @@ def test_the_picture_is_not_changed() -> None:
     before = image.copy()
     to_pixels(image, 14)
     assert np.array_equal(image, before)
+
+
+@pytest.mark.parametrize("orientation", [None, 1, 2, 3, 4, 5, 6, 7, 8])
+def test_size_is_that_of_the_pixels_turned_or_not(tmp_path: Path, orientation: int | None) -> None:
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[0x0112] = orientation
+    Image.new("RGB", (7, 4)).save(tmp_path / "a.jpg", exif=exif)
+    size = read_image_size(tmp_path / "a.jpg")
+    assert size.stored_hw == read_image(tmp_path / "a.jpg", turn=False).shape[:2] == (4, 7)
+    assert size.shown_hw == read_image(tmp_path / "a.jpg").shape[:2]
+    assert size.turned == (orientation not in (None, 1))
+
+
+def test_size_of_what_is_no_picture_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_text("text")
+    for name in ("a.jpg", "none.jpg"):
+        with pytest.raises(ImageError, match="expected a picture"):
+            read_image_size(tmp_path / name)

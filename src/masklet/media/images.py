@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -41,10 +42,41 @@ _TURNS: dict[object, Image.Transpose] = {
 }
 """By EXIF orientation. Not `ImageOps.exif_transpose`: it writes the EXIF data anew and fails where that is damaged."""
 
+_SIDEWAYS = (5, 6, 7, 8)
+"""EXIF orientations that exchange height and width."""
+
 _pillow_limit_lock = threading.Lock()
 
 
-def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Pixels:
+@dataclass(frozen=True, kw_only=True)
+class ImageSize:
+    """The size of a picture file, by its header.
+
+    Attributes:
+        stored_hw: height and width of the rows in the file, pixels.
+        shown_hw: height and width as `read_image` gives it, turned as the EXIF orientation says.
+        turned: a viewer turns or mirrors it; the two sizes may still be equal.
+    """
+
+    stored_hw: tuple[int, int]
+    shown_hw: tuple[int, int]
+    turned: bool
+
+
+def read_image_size(path: Path) -> ImageSize:
+    """The size of a picture file; only its header is read, so a truncated one may go unnoticed.
+
+    Raises:
+        ImageError: the file is missing, empty or no picture.
+    """
+    with _opened(path) as image:
+        stored_hw = (image.height, image.width)
+        orientation = _orientation(image)
+    shown_hw = stored_hw[::-1] if orientation in _SIDEWAYS else stored_hw
+    return ImageSize(stored_hw=stored_hw, shown_hw=shown_hw, turned=orientation in _TURNS)
+
+
+def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, turn: bool = True) -> Pixels:
     """The pixels of a picture as a viewer would show them.
 
     Args:
@@ -55,6 +87,7 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Pixels:
             the size that the caller sees;
             an (H, W, 3) uint8 array in RGB order; (H, W) and (H, W, 1) count as grey, (H, W, 4) as RGB with alpha.
         max_pixels: most pixels that are accepted; checked before the picture is decoded.
+        turn: whether a file's EXIF orientation is followed.
 
     Returns:
         (H, W, 3) uint8, RGB. Shares memory with `source` if that is such an array.
@@ -64,7 +97,7 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Pixels:
             type.
     """
     if isinstance(source, str | Path):
-        return _read_file(Path(source), max_pixels)
+        return _read_file(Path(source), max_pixels, turn)
     if isinstance(source, Image.Image):
         _check_size(source.size, "the PIL image", max_pixels)
         return _decoded(source, "the PIL image", turned=False)
@@ -115,15 +148,22 @@ def _other_type(kind: type) -> ImageError:
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-def _read_file(path: Path, max_pixels: int) -> Pixels:
+def _read_file(path: Path, max_pixels: int, turn: bool) -> Pixels:
+    with _opened(path) as image:
+        _check_size(image.size, str(path), max_pixels)
+        return _decoded(image, str(path), turned=turn)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """A file whose header was read; what goes wrong inside the block is an ImageError as well."""
     _check_file(path)
     try:
         with path.open("rb") as file:
             with _no_pillow_limit():  # ours is checked instead
                 image = Image.open(file)
             with image:
-                _check_size(image.size, str(path), max_pixels)
-                return _decoded(image, str(path), turned=True)
+                yield image
     except ImageError:
         raise
     except UnidentifiedImageError as error:
