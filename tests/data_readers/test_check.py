@@ -253,6 +253,7 @@ def test_bad_segmentations(picture: LabelledPicture, tmp_path: Path) -> None:
         RunLengths(size_hw=SIZE_HW, counts=code[:-1]),
         RunLengths(size_hw=SIZE_HW, counts=code + "o"),
         RunLengths(size_hw=SIZE_HW, counts="é" + code),
+        RunLengths(size_hw=SIZE_HW, counts="\ud800" + code),
         RunLengths(size_hw=SIZE_HW, counts=(5, -5)),
         Polygons(parts=([1.0, 2.0, math.nan, 4.0, 5.0, 6.0],)),
         Polygons(parts=([1.0] * 7,)),

@@ -103,8 +103,9 @@ def test_senseless_options_are_refused(root: Path) -> None:
 
 
 def test_what_is_not_recognised_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such file or folder"):
-        open_dataset(tmp_path / "none")
+    for name in ("none", "a" * 5000, "a\0b"):
+        with pytest.raises(DataError, match="no such file or folder"):
+            open_dataset(tmp_path / name)
     with pytest.raises(DataError, match=r"expected a COCO \.json file.*; or data\.yaml"):
         open_dataset(tmp_path)
     with pytest.raises(DataError, match=r"expected a COCO \.json file, or a folder with annotations\.json"):

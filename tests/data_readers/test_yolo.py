@@ -141,6 +141,7 @@ def test_a_broken_line_is_named(tmp_path: Path, line: str, message: str) -> None
         ("train: images\nnames: {0: a, 2: b}", "number the classes from 0 without gaps, got 0, 2"),
         ("train: {0: images}\nnames: [a]", "expected 'train' to be a folder or a list of folders, got an object"),
         ("train: none\nnames: [a]", "none: expected a folder of pictures"),
+        (f"train: {'a' * 5000}\nnames: [a]", "expected a folder of pictures"),
         ("train: pictures\nnames: [a]", "expected a folder called images on the way"),
     ],
 )

@@ -152,7 +152,7 @@ def _check_files(dataset: Dataset, findings: _Findings) -> None:
         try:
             size = read_image_size(picture.path)
         except ImageError as error:
-            kind = "unreadable-picture" if _exists(picture.path) else "missing-picture"
+            kind = "unreadable-picture" if os.path.exists(picture.path) else "missing-picture"
             findings.add(kind, str(picture.path) if kind == "missing-picture" else str(error))
             continue
         if picture.size_hw not in (size.shown_hw, size.stored_hw):
@@ -163,13 +163,6 @@ def _check_files(dataset: Dataset, findings: _Findings) -> None:
             findings.add("stored-rows", str(picture.path))
         elif size.turned and size.stored_hw == size.shown_hw:
             findings.add("turned-or-not", str(picture.path))
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # a name that is too long or has a NUL in it: no such file can be there
-        return False
 
 
 def _check_prompts(dataset: Dataset, most_instances: int, findings: _Findings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +19,7 @@ def pictures_below(folder: Path) -> list[Path]:
     Raises:
         DataError: there is no such folder.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # False for a name that cannot be one, too
         raise DataError(f"{folder}: expected a folder of pictures, there is none; see docs/data.md for the layout")
     return sorted(
         path

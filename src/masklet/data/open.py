@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Final, Literal, get_args
 
@@ -74,7 +75,7 @@ def open_dataset(
 
 def _recognised(path: Path, told: Format | None) -> tuple[Path, Record | None, Format]:
     """The file or folder to read, its JSON document if it has one, and the format."""
-    if not path.exists():
+    if not os.path.exists(path):  # False for a name that cannot be one, too
         raise DataError(f"{path}: expected a data set, there is no such file or folder; check the path")
     if told in ("yolo", "masks"):
         return path, None, told

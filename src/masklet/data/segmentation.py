@@ -229,7 +229,7 @@ def read_codes(codes: Sequence[str], sizes_hw: Sequence[tuple[int, int]]) -> Rea
         sizes_hw: height and width of each.
     """
     lengths = np.array([len(code) for code in codes], dtype=np.int64)
-    letters = "".join(codes).encode("utf-32-le")  # one number a letter, whatever it is
+    letters = "".join(codes).encode("utf-32-le", "surrogatepass")  # one number a letter, whatever it is
     digits = np.frombuffer(letters, dtype=np.uint32).astype(np.int64) - 48
     code_idx = np.repeat(np.arange(len(codes)), lengths)  # of each digit
     whole = lengths > 0

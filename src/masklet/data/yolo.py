@@ -16,6 +16,7 @@ comes from its header. Of data.yaml the small part of YAML is read that these fi
 from __future__ import annotations
 
 import math
+import os
 import re
 from pathlib import Path
 from typing import Any, Literal
@@ -156,7 +157,7 @@ def _from_yaml(path: Path, split: str) -> tuple[list[str], list[Path]]:
 
 def _folder(base: Path, entry: str) -> Path:
     folder = base / entry
-    if not folder.exists() and entry.startswith("../"):
+    if not os.path.exists(folder) and entry.startswith("../"):
         return base / entry.removeprefix("../")
     return folder
 
