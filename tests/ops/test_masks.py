@@ -75,6 +75,18 @@ def test_codes_of_masks(masks: Masks) -> None:
         assert rle_of_boundaries(slow_boundaries(mask), mask.shape) == rle
 
 
+@pytest.mark.parametrize("count", [0, 255, 256, 700])
+def test_any_number_of_masks(count: int) -> None:
+    """pycocotools 2.0.11 fails to count the pixels of more than 255 masks at once."""
+    masks = np.zeros((count, 3, 5), dtype=np.bool_)
+    masks[:, 0, 0] = True
+    masks[: count // 2, 1:, 4] = True
+    rles = [encode_rle(mask) for mask in masks]
+    assert rle_areas(rles).tolist() == masks.sum((1, 2)).tolist()
+    assert len(rle_boxes(rles)) == count
+    assert rle_iou(rles, rles[:1]).shape == (count, min(count, 1))
+
+
 @given(mask_stacks(), st.integers(0, 3))
 @settings(max_examples=100, derandomize=True, deadline=None)
 def test_boxes_and_overlaps(masks: Masks, count: int) -> None:

@@ -87,7 +87,9 @@ def rle_areas(rles: Sequence[Rle]) -> npt.NDArray[np.int64]:
     """(N,) number of pixels of each mask."""
     if not rles:
         return np.zeros(0, dtype=np.int64)
-    areas: npt.NDArray[np.int64] = np.asarray(coco_mask.area(list(rles))).astype(np.int64)
+    # pycocotools 2.0.11 counts the masks of one call in eight bits.
+    parts = [coco_mask.area(list(rles[start : start + 255])) for start in range(0, len(rles), 255)]
+    areas: npt.NDArray[np.int64] = np.concatenate(parts).astype(np.int64)
     return areas
 
 
