@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -14,39 +15,43 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from masklet.checkpoint import load_detector
 from masklet.errors import OutputError, TrainingError
 from masklet.model.build import build_model
+from masklet.model.detector import Detector
 from masklet.training import loop as loop_module
 from masklet.training.loop import Loop
 
 CPU = torch.device("cpu")
 
 
-class Numbers(Dataset[Tensor]):
+class Numbers(Dataset[tuple[Tensor, ...]]):
     """Step numbers as batches; the process that makes `fatal` dies there."""
 
-    def __init__(self, fatal: int | None) -> None:
+    def __init__(self, fatal: int | None, parts: int) -> None:
         self.fatal = fatal
+        self.parts = parts
 
-    def __getitem__(self, step: int) -> Tensor:
+    def __getitem__(self, step: int) -> tuple[Tensor, ...]:
         if step == self.fatal:
             os.kill(os.getpid(), signal.SIGKILL)
-        return torch.tensor(float(step))
+        return tuple(torch.tensor(float(step)) for _ in range(self.parts))
 
 
 class OneBias:
     """Moves one bias of the smallest model by the batch and a random number."""
 
-    def __init__(self, *, steps: int = 6, fatal: int | None = None) -> None:
+    def __init__(self, *, steps: int = 6, fatal: int | None = None, parts: int = 1) -> None:
         self.model = build_model("test", seed=0)
         self.modules = {"model": self.model}
-        self.steps, self.ema, self.fatal = steps, 0.9, fatal
+        self.steps, self.ema, self.fatal, self.parts = steps, 0.9, fatal, parts
+        self.weights_dtype = torch.float32
         self.bias = self.model.decoder.norm_out.bias
         self.optimizer = torch.optim.SGD([self.bias], lr=0.01, momentum=0.9)
         self.seen: list[tuple[float, float]] = []
 
-    def batches(self) -> Dataset[Tensor]:
-        return Numbers(self.fatal)
+    def batches(self) -> Dataset[tuple[Tensor, ...]]:
+        return Numbers(self.fatal, self.parts)
 
     def stage(self, step: int) -> tuple[str, int]:
         return "only", step
@@ -92,6 +97,35 @@ def test_a_killed_run_goes_on_with_the_same_numbers(tmp_path: Path, save_every: 
     assert again.seen == whole.seen[-len(again.seen) :]
     assert torch.equal(again.bias, whole.bias)
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(loop.averages, uncut.averages, strict=True))
+
+
+def test_gradients_of_batches_are_averaged(tmp_path: Path) -> None:
+    """Three equal batches of a step give the gradient of one, apart from the random numbers that each draws."""
+    many = OneBias(steps=1, parts=3)
+    before = many.bias.detach().clone()
+    Loop(many, tmp_path, device=CPU, workers=0).run()
+    assert len(many.seen) == 3
+    expected = sum(batch + noise for batch, noise in many.seen) / 3
+    step = torch.full_like(before, expected)
+    step = step / max(1.0, float(step.norm()))  # clipped
+    torch.testing.assert_close(before - many.bias, 0.01 * step)
+
+
+def test_validation_keeps_the_best(tmp_path: Path) -> None:
+    figures = iter([0.1, 0.5, 0.3])
+    seen: list[torch.Tensor] = []
+
+    def validate(model: Detector) -> dict[str, float]:
+        seen.append(model.decoder.norm_out.bias.detach().clone())
+        return {"good": next(figures), "other": 1.0}
+
+    task = OneBias(steps=5)
+    loop = Loop(task, tmp_path, device=CPU, workers=0, validate=validate, validate_every=2)
+    assert loop.run()
+    lines = [json.loads(line) for line in (tmp_path / "validation.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["good"]) for line in lines] == [(2, 0.1), (4, 0.5), (5, 0.3)]
+    assert torch.equal(load_detector(tmp_path / "best.safetensors").decoder.norm_out.bias, seen[1])
+    assert torch.equal(load_detector(tmp_path / "weights.safetensors").decoder.norm_out.bias, seen[2])
 
 
 def test_a_killed_worker_is_named_and_nothing_is_lost(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_steps_after_the_last_state_are_logged_once(
 def test_workers_make_the_same_batches(tmp_path: Path, sheet: SpriteSheet) -> None:
     here = trainer(RECIPE, tmp_path / "here", sheet)
     there = trainer(RECIPE, tmp_path / "there", sheet, workers=1)
-    for ours, theirs in zip(here._loader(), there._loader(), strict=True):
+    for (ours,), (theirs,) in zip(here._loader(), there._loader(), strict=True):
         assert type(ours) is type(theirs)
         assert torch.equal(ours.pixels, theirs.pixels)
 

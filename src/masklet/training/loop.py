@@ -6,15 +6,18 @@ state holds everything else, so a run that was cut ends with the same weights as
     folder/state.pt              weights, averages, optimisers, step; replaced every few minutes
     folder/log.jsonl             one line per `LOG_EVERY` steps; seconds on the clock and of this process's cores
     folder/recipe.json           what is trained
-    folder/weights.safetensors   averaged weights in float16, written with every state
+    folder/weights.safetensors   averaged weights, written with every state
+    folder/best.safetensors      those with the best validation so far, if there is one
+    folder/validation.jsonl      one line per validation
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -34,6 +37,8 @@ SAVE_EVERY = 120.0  # seconds
 
 T = TypeVar("T")
 Report = Callable[[int, str, dict[str, float]], None]
+Validate = Callable[[Detector], dict[str, float]]
+"""Figures of a model on data that it is not trained on; the first one says which model is best."""
 
 
 class Task(Protocol):
@@ -43,22 +48,24 @@ class Task(Protocol):
         model: whose averaged weights are kept, on the device of the run.
         modules: all that is trained and saved, by name, the model among them.
         steps: of the whole run.
-        ema: decay of the averaged weights.
+        ema: decay of the averaged weights; 0 keeps the last ones.
+        weights_dtype: in which they are written.
     """
 
     model: Detector
     modules: Mapping[str, nn.Module]
     steps: int
     ema: float
+    weights_dtype: torch.dtype
 
-    def batches(self) -> Dataset[Any]:
-        """The batch of every step, by its number; made in worker processes."""
+    def batches(self) -> Dataset[Sequence[Any]]:
+        """The batches of every step, by its number, whose gradients are averaged; made in worker processes."""
 
     def stage(self, step: int) -> tuple[str, int]:
         """Name of the stage of a step, and its number there."""
 
     def loss(self, batch: Any, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss of a step, and its parts for the log."""
+        """Loss of one batch of a step, and its parts for the log."""
 
     def update(self, step: int) -> tuple[Tensor, float]:
         """Changes the weights by their gradients; gives the norm of these before clipping, and the rate."""
@@ -84,13 +91,26 @@ class Loop:
         folder: made if it is not there; with a state in it the run goes on.
         device: where to train.
         workers: processes that make batches; 0 makes them in this one.
+        validate: measures the averaged weights; None does not.
+        validate_every: steps between two validations; the last step has one as well.
 
     Raises:
         TrainingError: the folder holds a run of another task.
     """
 
-    def __init__(self, task: Task, folder: Path, *, device: torch.device, workers: int = 1) -> None:
+    def __init__(
+        self,
+        task: Task,
+        folder: Path,
+        *,
+        device: torch.device,
+        workers: int = 1,
+        validate: Validate | None = None,
+        validate_every: int = 500,
+    ) -> None:
         self.task = task
+        self.validate = validate
+        self.validate_every = validate_every
         self.folder = folder
         self.device = device
         self.workers = workers
@@ -117,10 +137,12 @@ class Loop:
         began = saved = time.monotonic()
         already, cpu_already = self.seconds, self.cpu_seconds - time.process_time()
         sums: dict[str, list[float]] = {}
-        for batch in self._loader():
-            for name, value in self._train_step(_moved(batch, self.device)).items():
+        for batches in self._loader():
+            for name, value in self._train_step(batches).items():
                 sums.setdefault(name, []).append(value)
             self.step += 1
+            if self.validate is not None and (self.step % self.validate_every == 0 or self.step == self.task.steps):
+                self._validate(self.validate)
             now = time.monotonic()
             self.seconds = already + now - began
             self.cpu_seconds = cpu_already + time.process_time()
@@ -151,7 +173,7 @@ class Loop:
         }
         with written_aside(self.folder / "state.pt") as aside:
             torch.save(state, aside)
-        save_native(self.averaged_model(), self.folder / "weights.safetensors", torch.float16)
+        save_native(self.averaged_model(), self.folder / "weights.safetensors", self.task.weights_dtype)
 
     def averaged_model(self) -> Detector:
         """A model with the averaged weights."""
@@ -177,19 +199,10 @@ class Loop:
                 module.load_state_dict(state[name])
             self.averages = state["averages"]
             self.task.load_optimizer_state(state["optimizers"])
-        self._drop_lines_after(self.step)
+        for name in ("log.jsonl", "validation.jsonl"):
+            _drop_lines_after(self.folder / name, self.step)
         description = json.dumps(self.task.description(), indent=2) + "\n"
         (self.folder / "recipe.json").write_text(description, encoding="utf-8")
-
-    def _drop_lines_after(self, step: int) -> None:
-        """Takes lines out of the log that a cut run wrote after its last state: those steps come again."""
-        path = self.folder / "log.jsonl"
-        if path.exists():
-            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-            # A line that the cut left unfinished is no JSON.
-            whole = [line for line in lines if line.endswith("\n")]
-            with written_aside(path) as aside:
-                aside.write_text("".join(line for line in whole if json.loads(line)["step"] <= step), encoding="utf-8")
 
     def _loader(self) -> Iterator[Any]:
         loader = DataLoader(
@@ -210,13 +223,17 @@ class Loop:
                 f"goes on from {self.folder}; fewer workers or smaller pictures need less"
             ) from error
 
-    def _train_step(self, batch: Any) -> dict[str, float]:
+    def _train_step(self, batches: Sequence[Any]) -> dict[str, float]:
         torch.manual_seed(self.step)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=multiplies_bfloat16(self.device)):
-            loss, terms = self.task.loss(batch, self.step)
-        loss.backward()
+        sums: dict[str, float] = {}
+        for batch in batches:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=multiplies_bfloat16(self.device)):
+                loss, terms = self.task.loss(_moved(batch, self.device), self.step)
+            (loss / len(batches)).backward()
+            for name, term in {**terms, "loss": loss.detach()}.items():
+                sums[name] = sums.get(name, 0.0) + float(term) / len(batches)
         norm, rate = self.task.update(self.step)
-        values = {name: float(term) for name, term in {**terms, "loss": loss.detach(), "norm": norm}.items()}
+        values = {**sums, "norm": float(norm)}
         if not torch.isfinite(norm):
             raise TrainingError(
                 f"the gradient is not finite at step {self.step} (loss {values['loss']}); the last state is in "
@@ -231,6 +248,17 @@ class Loop:
         decay = min(self.task.ema, (1 + self.step) / (10 + self.step))
         torch._foreach_lerp_(self.averages, list(self.task.model.parameters()), 1 - decay)
 
+    def _validate(self, validate: Validate) -> None:
+        """Measures the averaged weights and keeps them if they are the best so far."""
+        model = self.averaged_model()
+        figures = validate(model)
+        name, value = next(iter(figures.items()))
+        path = self.folder / "validation.jsonl"
+        earlier = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        if all(value > json.loads(line).get(name, -math.inf) for line in earlier):
+            save_native(model, self.folder / "best.safetensors", self.task.weights_dtype)
+        _append(path, {"step": self.step, **figures})
+
     def _log(self, terms: dict[str, float]) -> None:
         stage, stage_step = self.task.stage(self.step - 1)
         line = {
@@ -241,10 +269,24 @@ class Loop:
             "cpu_seconds": round(self.cpu_seconds, 1),
             **{name: float(f"{value:.4g}") for name, value in sorted(terms.items())},
         }
-        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as log:
-            log.write(json.dumps(line) + "\n")
-            log.flush()
-            os.fsync(log.fileno())
+        _append(self.folder / "log.jsonl", line)
+
+
+def _append(path: Path, line: dict[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as log:
+        log.write(json.dumps(line) + "\n")
+        log.flush()
+        os.fsync(log.fileno())
+
+
+def _drop_lines_after(path: Path, step: int) -> None:
+    """Takes lines out of a log that a cut run wrote after its last state: those steps come again."""
+    if path.exists():
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        # A line that the cut left unfinished is no JSON.
+        whole = [line for line in lines if line.endswith("\n")]
+        with written_aside(path) as aside:
+            aside.write_text("".join(line for line in whole if json.loads(line)["step"] <= step), encoding="utf-8")
 
 
 def _moved(value: T, device: torch.device) -> T:

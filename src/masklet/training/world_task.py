@@ -52,8 +52,9 @@ class WorldTask:
         self.modules: Mapping[str, nn.Module] = {"model": self.model, "heads": self.heads}
         self.steps = recipe.steps
         self.ema = recipe.ema
+        self.weights_dtype = torch.float16
 
-    def batches(self) -> Dataset[DenseBatch | PromptBatch]:
+    def batches(self) -> Dataset[tuple[DenseBatch | PromptBatch]]:
         """Of every step; see `Task`."""
         return _Steps(self.recipe, self._maker)
 
@@ -102,7 +103,7 @@ class WorldTask:
         return json.dumps(self.recipe.up_to(step).to_dict())
 
 
-class _Steps(Dataset[DenseBatch | PromptBatch]):
+class _Steps(Dataset[tuple[DenseBatch | PromptBatch]]):
     """The batch of every step of a recipe."""
 
     def __init__(self, recipe: Recipe, maker: BatchMaker) -> None:
@@ -112,16 +113,17 @@ class _Steps(Dataset[DenseBatch | PromptBatch]):
     def __len__(self) -> int:
         return self.recipe.steps
 
-    def __getitem__(self, step: int) -> DenseBatch | PromptBatch:
+    def __getitem__(self, step: int) -> tuple[DenseBatch | PromptBatch]:
         stage, stage_step = self.recipe.locate(step)
         seed = self.recipe.stages.index(stage) * _SEEDS_PER_STAGE + stage_step
         if stage.is_dense(stage_step):
             dense = stage.dense or DenseSteps()
-            return self.maker.dense(
+            batch = self.maker.dense(
                 seed, images=dense.images, size=stage.image_size, questions=dense.questions, crowd=dense.crowd
             )
+            return (batch,)
         prompts = stage.prompts or PromptSteps()
-        return self.maker.prompts(
+        prompt_batch = self.maker.prompts(
             seed,
             images=prompts.images,
             size=stage.image_size,
@@ -130,6 +132,7 @@ class _Steps(Dataset[DenseBatch | PromptBatch]):
             coloured=prompts.coloured,
             shown=prompts.shown,
         )
+        return (prompt_batch,)
 
 
 @torch.no_grad()
