@@ -1,10 +1,10 @@
 """The documentation is true: its links lead somewhere, its Python blocks are clean and run, its commands work.
 
 A page is a program: its ```python blocks run in order in one namespace, and its ```console lines that call
-`masklet` run between them, in a folder of their own that holds the example pictures (`photo.jpg`, `dog.jpg`,
-`photos/`), `sam3.pt`, a tiny file in the layout of the public checkpoint, and `labels.json` with `answers.json`, the
-first example of the evaluation's tests. A block that is preceded by the comment
-`<!-- not run: reason -->` is only linted.
+`masklet` run between them (a ```toml block that begins with a file's name is that file), in a folder of their own that
+holds the example pictures (`photo.jpg`, `dog.jpg`, `photos/`), `sam3.pt`, a tiny file in the layout of the public
+checkpoint, and `labels.json` with `answers.json`, the first example of the evaluation's tests. A block that is preceded
+by the comment `<!-- not run: reason -->` is only linted.
 """
 
 from __future__ import annotations
@@ -61,6 +61,12 @@ def commands(block: Block) -> list[list[str]]:
     joined = block.code.replace("\\\n", " ")
     lines = re.findall(r"^\$ (?:\.venv/bin/)?masklet (.+)$", joined, re.MULTILINE)
     return [shlex.split(line.partition(" > ")[0], comments=True) for line in lines]
+
+
+def file_of(block: Block) -> tuple[str, str] | None:
+    """Name and text of the file that a TOML block with its name in the first line stands for."""
+    named = re.match(r"# (\S+\.toml)\n", block.code)
+    return (named[1], block.code) if named and block.language == "toml" else None
 
 
 def anchors(page: Path) -> set[str]:
@@ -149,6 +155,8 @@ def test_code_runs(page: Path, workplace: Path) -> None:
     namespace: dict[str, object] = {"__name__": "__main__"}
     ran = 0
     for block in blocks(page):
+        if file := file_of(block):
+            (workplace / file[0]).write_text(file[1], encoding="utf-8")
         if not block.run or block.language not in RUNNABLE:
             continue
         if block.language == "python":

@@ -167,27 +167,46 @@ class ModelConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """The inverse of `to_dict`; unknown names are errors."""
-        return _from_dict(cls, values, "config")
+        return from_dict(cls, values, "config")
 
 
-def _from_dict(kind: type[T], values: dict[str, Any], path: str) -> T:
+def from_dict(kind: type[T], values: dict[str, Any], path: str) -> T:
+    """A frozen dataclass of settings from a plain nested dictionary, the inverse of `dataclasses.asdict`.
+
+    Args:
+        kind: class.
+        values: by field; what is absent keeps its default.
+        path: what messages call the dictionary.
+
+    Raises:
+        ConfigError: an unknown name, or a value of another type.
+    """
     hints = typing.get_type_hints(kind)
     unknown = sorted(set(values) - set(hints))
     _require(not unknown, f"{path}: unknown names {unknown}; known are {sorted(hints)}")
-    arguments: dict[str, Any] = {}
-    for name, value in values.items():
-        hint = hints[name]
-        if dataclasses.is_dataclass(hint):
-            value = _from_dict(typing.cast(type[Any], hint), value, f"{path}.{name}")
-        elif typing.get_origin(hint) is tuple:
-            value = tuple(value)
-        expected = hint if not isinstance(hint, types.UnionType) else typing.get_args(hint)
-        if expected in (int, float, bool, str):
-            fits = isinstance(value, (int, float) if expected is float else expected)
-            fits = fits and (expected is bool or not isinstance(value, bool))
-            _require(fits, f"{path}.{name}: expected {expected.__name__}, got {value!r}")
-        arguments[name] = value
-    return kind(**arguments)
+    return kind(**{name: _from_plain(hints[name], value, f"{path}.{name}") for name, value in values.items()})
+
+
+def _from_plain(hint: Any, value: Any, path: str) -> Any:
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        (hint,) = (option for option in typing.get_args(hint) if option is not types.NoneType)
+        if value is None:
+            return None
+    if dataclasses.is_dataclass(hint):
+        _require(isinstance(value, dict), f"{path}: expected a table of settings, got {value!r}")
+        return from_dict(typing.cast(type[Any], hint), value, path)
+    if typing.get_origin(hint) is tuple:
+        _require(isinstance(value, list | tuple), f"{path}: expected a list, got {value!r}")
+        return tuple(value)
+    if typing.get_origin(hint) is typing.Literal:
+        choices = typing.get_args(hint)
+        _require(value in choices, f"{path}: expected one of {', '.join(map(repr, choices))}, got {value!r}")
+    if hint in (int, float, bool, str):
+        fits = isinstance(value, (int, float) if hint is float else hint) and (
+            hint is bool or not isinstance(value, bool)
+        )
+        _require(fits, f"{path}: expected {hint.__name__}, got {value!r}")
+    return value
 
 
 SAM3 = ModelConfig()

@@ -1,55 +1,158 @@
-"""`masklet train`: makes a model from a recipe; a run that was cut goes on where it stopped."""
+"""`masklet train`: makes a model from a recipe, or fine-tunes one; a run that was cut goes on where it stopped."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from masklet.errors import InputError
+from masklet.cli.messages import say
+from masklet.errors import DataError, InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from masklet.data.dataset import Dataset
+    from masklet.training.loop import Loop, Report
+    from masklet.training.settings import Source
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="What to train: default, the built-in model on its synthetic world.")],
+    what: Annotated[
+        str,
+        typer.Argument(help="Settings (.toml) to fine-tune by, or 'default', the built-in model.", metavar="WHAT"),
+    ],
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder of the run; one that holds a run is continued. [runs/RECIPE]")
+        Path | None, typer.Option("--out", metavar="DIR", help="Folder of the run; one with a run goes on. [runs/WHAT]")
     ] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change a setting: --set run.steps=100.")
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Only look at the data: what is wrong with it.")] = False,
     minutes: Annotated[
         float | None, typer.Option("--minutes", min=0, help="Stop after this time, state saved.")
     ] = None,
     scale: Annotated[
-        float, typer.Option("--scale", help="Times the steps of every stage; below 1 for a quick try.")
+        float, typer.Option("--scale", help="For 'default': times the steps of every stage; below 1 for a quick try.")
     ] = 1.0,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
 ) -> None:
-    """Train a model. Prints the folder's weights file at the end; run the same line again after a cut."""
-    # Imported here: the other verbs need none of it.
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    """Train a model, or fine-tune one on your own labels.
 
+    Prints the file of the weights at the end; run the same line again after a cut.
+    """
+    # Imported here: the other verbs need none of it.
     from masklet.runtime import resolve_device
+    from masklet.training.recipe import RECIPES
+
+    tunes = what.endswith(".toml")
+    if not tunes and what not in RECIPES:
+        raise InputError(f"expected a settings file (.toml) or one of {sorted(RECIPES)}, got {what!r}")
+    if tunes and scale != 1:
+        raise typer.BadParameter("it goes with a recipe; use --set run.steps=N.", param_hint="--scale")
+    if not tunes and (changes or check):
+        raise typer.BadParameter("it goes with a settings file.", param_hint="--set" if changes else "--check")
+    if not scale > 0:
+        raise typer.BadParameter(f"expected a number above 0, got {scale}.", param_hint="--scale")
+    folder = out or Path("runs") / Path(what).stem
+    place = resolve_device(device)
+    loop = (
+        _tune(Path(what), changes or [], folder, place, check=check) if tunes else _recipe(what, scale, folder, place)
+    )
+    if loop is None:
+        return
+    with _progress(loop, Path(what).stem) as report:
+        done = loop.run(seconds=None if minutes is None else minutes * 60, report=report)
+    if not done:
+        sys.stderr.write(f"stopped after step {loop.step} of {loop.task.steps}; the same line goes on\n")
+    best = loop.folder / "best.safetensors"
+    sys.stdout.write(f"{best if best.exists() else loop.folder / 'weights.safetensors'}\n")
+
+
+def _recipe(name: str, scale: float, folder: Path, device: torch.device) -> Loop:
     from masklet.training.loop import Loop
     from masklet.training.recipe import RECIPES
     from masklet.training.world_task import WorldTask
 
-    if recipe not in RECIPES:
-        raise InputError(f"recipe must be one of {sorted(RECIPES)}, got {recipe!r}")
-    if not scale > 0:
-        raise InputError(f"--scale must be above 0, got {scale}")
-    chosen = RECIPES[recipe] if scale == 1 else RECIPES[recipe].shortened(scale)
-    place = resolve_device(device)
-    loop = Loop(WorldTask(chosen, device=place), out or Path("runs") / recipe, device=place)
+    chosen = RECIPES[name] if scale == 1 else RECIPES[name].shortened(scale)
+    return Loop(WorldTask(chosen, device=device), folder, device=device)
+
+
+def _tune(path: Path, changes: list[str], folder: Path, device: torch.device, *, check: bool) -> Loop | None:
+    """The run that the settings describe; None if only its data was to be looked at."""
+    from masklet.checkpoint import load_model
+    from masklet.evaluation.validation import validator
+    from masklet.training.loop import Loop
+    from masklet.training.settings import read_settings
+    from masklet.training.tune_task import TuneTask
+
+    settings = read_settings(path, changes)
+    model = load_model(settings.base, device=device, dtype="float32", image_size=settings.run.image_size)
+    queries = model.config.decoder.queries
+    data = _checked(settings.train, path.parent, queries, loud=check)
+    held_out = None if settings.validation is None else _checked(settings.validation, path.parent, queries, loud=check)
+    if check:
+        return None
+    return Loop(
+        TuneTask(settings, model, data),
+        folder,
+        device=device,
+        workers=settings.run.workers,
+        validate=None if held_out is None else validator(held_out),
+        validate_every=settings.run.validate_every,
+    )
+
+
+def _checked(source: Source, base: Path, queries: int, *, loud: bool) -> Dataset:
+    """A data set that can be trained on; what is wrong with it goes to stderr, or with `loud` to stdout.
+
+    Raises:
+        DataError: something that must be mended first.
+    """
+    from masklet.data.check import check_dataset, findings_table
+    from masklet.data.open import open_dataset
+
+    dataset = open_dataset(
+        base / source.path,
+        format=source.format,
+        pictures=None if source.pictures is None else base / source.pictures,
+        negatives=source.negatives,
+        split=source.split,
+    )
+    findings = check_dataset(dataset, most_instances=queries)
+    prompts = [prompt for picture in dataset for prompt in picture.prompts]
+    absent = sum(1 for prompt in prompts if not prompt.instance_idx)
+    counts = (
+        f"{len(dataset)} pictures, {len(prompts)} prompts ({absent} of absent concepts), "
+        f"{len(dataset.vocabulary)} phrases"
+    )
+    if loud:
+        sys.stdout.write(f"{dataset.source}: {counts}\n{findings_table(findings)}\n")
+    elif findings:
+        say(f"{dataset.source}: {sum(one.count for one in findings)} findings; --check shows them", "note")
+    fatal = [finding for finding in findings if finding.severity == "fatal"]
+    if fatal:
+        kinds = ", ".join(f"{one.count} x {one.kind}" for one in fatal)
+        raise DataError(f"{dataset.source}: must be mended before it can be trained on: {kinds}; --check shows where")
+    return dataset
+
+
+@contextmanager
+def _progress(loop: Loop, name: str) -> Iterator[Report]:
+    """A bar on stderr if that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("loss {task.fields[loss]}"))
     console = Console(stderr=True)
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task(recipe, total=chosen.steps, completed=loop.step, loss="-")
+        task = progress.add_task(name, total=loop.task.steps, completed=loop.step, loss="-")
 
         def report(step: int, stage: str, terms: dict[str, float]) -> None:
             progress.update(task, completed=step, description=stage, loss=f"{terms['loss']:.2f}")
 
-        done = loop.run(seconds=None if minutes is None else minutes * 60, report=report)
-    if not done:
-        sys.stderr.write(f"stopped after step {loop.step} of {chosen.steps}; the same line goes on\n")
-    sys.stdout.write(f"{loop.folder / 'weights.safetensors'}\n")
+        yield report

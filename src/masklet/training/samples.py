@@ -1,0 +1,220 @@
+"""Labelled data of a user as batches of prompts with their answers; see `batches.PromptBatch`.
+
+A batch follows from its step alone: pictures come in an order that is drawn anew for every round through the data, and
+everything random about a picture is drawn from the run's seed and the number of the picture in the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from masklet.config import ModelConfig
+from masklet.data.dataset import Dataset, LabelledPicture, Prompt
+from masklet.data.decode import decode
+from masklet.data.transforms import Augmentation, NetworkPicture, to_network
+from masklet.errors import ConfigError, DataError
+from masklet.model.tokenizer import Tokenizer
+from masklet.ops.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
+from masklet.training.batches import PromptBatch
+from masklet.types import VISUAL, ExemplarBatch, Targets
+
+_MASK_CELLS = 4  # of the mask head per side of a patch
+_EXEMPLAR_STD = 0.1  # of a drawn box's edges, as a share of its side (spec/training.md 2.1)
+_EXEMPLAR_MOST = 20 / 1008  # greatest move of an edge, as a share of the input
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptSampling:
+    """What is asked of each picture.
+
+    Attributes:
+        most: prompts of a picture; those with an answer are taken first, the rest are absent concepts.
+        absent: of these, at most this many absent concepts; they teach the model to say no.
+        shown: chance that a prompt with an answer is asked by an exemplar alone, its phrase dropped (the paper's 0.2).
+        shown_too: chance that exemplars go with the phrase (the paper's 0.2).
+        most_exemplars: boxes of a prompt that has any.
+    """
+
+    most: int = 16
+    absent: int = 8
+    shown: float = 0.2
+    shown_too: float = 0.2
+    most_exemplars: int = 3
+
+    def __post_init__(self) -> None:
+        if self.most < 1 or self.absent < 0 or self.most_exemplars < 1:
+            raise ConfigError(
+                f"prompts: expected most >= 1, absent >= 0 and most_exemplars >= 1, got {self.most}, {self.absent} and "
+                f"{self.most_exemplars}"
+            )
+        if not (self.shown >= 0 and self.shown_too >= 0 and self.shown + self.shown_too <= 1):
+            raise ConfigError(
+                f"prompts: shown and shown_too are chances that sum to 1 at most, got {self.shown} and {self.shown_too}"
+            )
+
+
+class LabelledBatches(torch.utils.data.Dataset[tuple[PromptBatch, ...]]):
+    """The batches of every step of a run.
+
+    Args:
+        dataset: pictures; those without prompts are never taken.
+        config: of the model that is trained.
+        prompts: what is asked.
+        augmentation: how pictures vary.
+        images: pictures of a batch.
+        batches: of a step, whose gradients are added up.
+        steps: of the run.
+        seed: of all that is random.
+
+    Raises:
+        DataError: no picture has a prompt.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        config: ModelConfig,
+        *,
+        prompts: PromptSampling,
+        augmentation: Augmentation,
+        images: int,
+        batches: int,
+        steps: int,
+        seed: int,
+    ) -> None:
+        self.pictures = [picture for picture in dataset if picture.prompts]
+        if not self.pictures:
+            raise DataError(
+                f"{dataset.source}: expected pictures with prompts, got none; label something, or nothing is learned"
+            )
+        self.prompts, self.augmentation = prompts, augmentation
+        self.images, self.batches, self.steps, self.seed = images, batches, steps, seed
+        self.queries = config.decoder.queries
+        self.size, self.grid = config.vision.image_size, config.vision.grid
+        self.tokenizer = Tokenizer(config.text.context, config.text.merges)
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, step: int) -> tuple[PromptBatch, ...]:
+        first = step * self.batches * self.images
+        return tuple(
+            self._batch(range(start, start + self.images))
+            for start in range(first, first + self.batches * self.images, self.images)
+        )
+
+    def picture(self, number: int) -> LabelledPicture:
+        """Picture `number` of the run: every round through the data has an order of its own."""
+        round_, place = divmod(number, len(self.pictures))
+        order = np.random.default_rng([self.seed, 1, round_]).permutation(len(self.pictures))
+        return self.pictures[order[place]]
+
+    def _batch(self, numbers: Sequence[int]) -> PromptBatch:
+        samples = [self._sample(number) for number in numbers]
+        asked = [(image, one) for image, (_, prompts) in enumerate(samples) for one in prompts]
+        counts = torch.tensor([len(one.instances) for _, one in asked])
+        boxes = [samples[image][0].boxes_cxcywh_norm[one.instances] for image, one in asked]
+        masks = [samples[image][0].masks[one.instances] for image, one in asked]
+        valid = [samples[image][0].masks_valid[one.instances] for image, one in asked]
+        return PromptBatch(
+            pixels=torch.stack([picture.pixels for picture, _ in samples]),
+            image_idx=torch.tensor([image for image, _ in asked]),
+            token_ids=self.tokenizer([one.phrase for _, one in asked]),
+            exemplars=_exemplar_batch([one.exemplars for _, one in asked]),
+            targets=Targets(
+                counts=counts,
+                boxes_cxcywh_norm=torch.cat(boxes),
+                masks=_cells(torch.cat(masks), _MASK_CELLS * self.grid),
+                masks_valid=torch.cat(valid),
+                exhaustive=torch.tensor([one.exhaustive for _, one in asked]),
+            ),
+            with_masks=torch.tensor([bool(one_valid.any()) for one_valid in valid]),
+        )
+
+    def _sample(self, number: int) -> tuple[NetworkPicture, list[_Asked]]:
+        labelled = self.picture(number)
+        rng = np.random.default_rng([self.seed, 2, number])
+        chosen = self._chosen(labelled, rng)
+        boxes = torch.tensor([one.box_xyxy for one in labelled.instances], dtype=torch.float32).view(-1, 4)
+        phrases = [prompt.phrase for prompt in chosen]
+        seen = to_network(decode(labelled), boxes, phrases, self.size, self.augmentation, rng)
+        kept = seen.kept & ~torch.tensor([one.crowd for one in labelled.instances], dtype=torch.bool)
+        return seen, [self._asked(prompt, seen, kept, rng) for prompt in chosen]
+
+    def _chosen(self, labelled: LabelledPicture, rng: np.random.Generator) -> list[Prompt]:
+        """Prompts of a picture: with an answer first, then absent ones; each at random, in the order of the labels."""
+        answered = [place for place, prompt in enumerate(labelled.prompts) if prompt.instance_idx]
+        absent = [place for place, prompt in enumerate(labelled.prompts) if not prompt.instance_idx]
+        answered = [place for place in answered if len(labelled.prompts[place].instance_idx) <= self.queries]
+        taken = rng.permutation(answered)[: self.prompts.most].tolist()
+        taken += rng.permutation(absent)[: min(self.prompts.absent, self.prompts.most - len(taken))].tolist()
+        return [labelled.prompts[int(place)] for place in sorted(taken)]
+
+    def _asked(self, prompt: Prompt, seen: NetworkPicture, kept: Tensor, rng: np.random.Generator) -> _Asked:
+        instances = [idx for idx in prompt.instance_idx if kept[idx]]
+        positive = list(prompt.positive_idx)
+        phrase, chance = prompt.phrase, rng.random()
+        if not positive and instances and chance < self.prompts.shown + self.prompts.shown_too:
+            count = int(rng.integers(1, min(self.prompts.most_exemplars, len(instances)) + 1))
+            positive = rng.permutation(instances)[:count].tolist()
+            phrase = VISUAL if chance < self.prompts.shown else phrase
+        labelled = [(idx, 1) for idx in positive] + [(idx, 0) for idx in prompt.negative_idx]
+        return _Asked(
+            phrase=phrase,
+            instances=instances,
+            exhaustive=prompt.exhaustive,
+            exemplars=[(_drawn(seen.boxes_cxcywh_norm[idx], rng), label) for idx, label in labelled],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """A prompt of a picture in a batch: places of its instances, exemplar boxes (4,) cxcywh with their labels."""
+
+    phrase: str
+    instances: list[int]
+    exhaustive: bool
+    exemplars: list[tuple[Tensor, int]]
+
+
+def _drawn(box_cxcywh_norm: Tensor, rng: np.random.Generator) -> Tensor:
+    """The box as a hand would draw it: each edge a little off, inside the input."""
+    x0, y0, x1, y1 = cxcywh_to_xyxy(box_cxcywh_norm).tolist()
+    sides = np.array([x1 - x0, y1 - y0, x1 - x0, y1 - y0])
+    off = (rng.normal(0, _EXEMPLAR_STD, 4) * sides).clip(-_EXEMPLAR_MOST, _EXEMPLAR_MOST)
+    edges: npt.NDArray[np.float64] = (np.array([x0, y0, x1, y1]) + off).clip(0, 1)
+    if edges[2] <= edges[0] or edges[3] <= edges[1]:
+        return box_cxcywh_norm
+    return xyxy_to_cxcywh(torch.from_numpy(edges).float())
+
+
+def _exemplar_batch(each: Sequence[Sequence[tuple[Tensor, int]]]) -> ExemplarBatch:
+    """Exemplars of P prompts, padded to the most of any."""
+    count, most = len(each), max((len(one) for one in each), default=0)
+    boxes, labels = torch.zeros(count, most, 4), torch.zeros(count, most, dtype=torch.int64)
+    valid = torch.zeros(count, most, dtype=torch.bool)
+    for row, exemplars in enumerate(each):
+        for column, (box, label) in enumerate(exemplars):
+            boxes[row, column], labels[row, column], valid[row, column] = box, label, True
+    return ExemplarBatch(
+        boxes_cxcywh_norm=boxes,
+        box_labels=labels,
+        box_valid=valid,
+        points_xy_norm=torch.zeros(count, 0, 2),
+        point_labels=torch.zeros(count, 0, dtype=torch.int64),
+        point_valid=torch.zeros(count, 0, dtype=torch.bool),
+    )
+
+
+def _cells(masks: Tensor, cells: int) -> Tensor:
+    """(M, cells, cells) share of each cell that (M, R, R) bool masks cover."""
+    if not len(masks):
+        return torch.zeros(0, cells, cells)
+    return F.interpolate(masks[:, None].float(), (cells, cells), mode="area")[:, 0]

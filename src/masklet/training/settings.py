@@ -1,0 +1,173 @@
+"""Settings of a fine-tuning run: one small TOML file, every name typed, every default the released one.
+
+base = "default"                    # or sam3.pt, a Hugging Face folder, a native file
+adapt = "full"                      # or "heads", "no-vision", "no-text", "no-encoders"
+
+[train]
+path = "labels/annotations.json"    # COCO, SA-Co, YOLO or a folder of masks
+
+[validation]
+path = "labels/held_out.json"
+
+[run]
+steps = 500
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from masklet.config import from_dict
+from masklet.data.transforms import Augmentation
+from masklet.errors import ConfigError
+from masklet.losses.total import LossWeights
+from masklet.training.groups import Rates
+from masklet.training.samples import PromptSampling
+
+Adapt = Literal["full", "heads", "no-vision", "no-text", "no-encoders"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Labelled pictures; see `data.open.open_dataset`.
+
+    Attributes:
+        path: file or folder, relative to the settings' file.
+        format: "coco", "saco", "yolo" or "masks"; None recognises it.
+        pictures: folder of the pictures; None is beside the labels.
+        negatives: which concepts are known to be absent: "all", "listed" or "none"; None is the format's choice.
+        split: for yolo.
+    """
+
+    path: str
+    format: Literal["coco", "saco", "yolo", "masks"] | None = None
+    pictures: str | None = None
+    negatives: Literal["all", "listed", "none"] | None = None
+    split: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """How long, and how much at a time.
+
+    Attributes:
+        steps: of the run; 0 is 20 rounds through the data, as released for small data sets.
+        images: pictures that go through the model together.
+        batches: of a step, whose gradients are averaged; for more pictures a step than memory holds.
+        warmup: steps in which the rate rises.
+        timescale: steps after that in which it falls to 1 / sqrt(2).
+        cooldown: steps at the end in which it falls to 0.
+        clip: greatest gradient norm.
+        ema: decay of the averaged weights that are kept, 0..1; 0 keeps the last ones.
+        one_to_many: whether the duplicated queries are trained too.
+        masks: whether masks are trained; without them a step needs far less memory.
+        image_size: side of the model's input, pixels; None is the model's own.
+        validate_every: steps between two validations.
+        workers: processes that read pictures.
+        seed: of all that is random.
+    """
+
+    steps: int = 0
+    images: int = 1
+    batches: int = 1
+    warmup: int = 20
+    timescale: int = 20
+    cooldown: int = 20
+    clip: float = 0.1
+    ema: float = 0.0
+    one_to_many: bool = True
+    masks: bool = True
+    image_size: int | None = None
+    validate_every: int = 200
+    workers: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("steps", 0), ("images", 1), ("batches", 1), ("validate_every", 1), ("workers", 0)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"run.{name} must be at least {least}, got {getattr(self, name)}")
+        for name in ("warmup", "cooldown", "seed"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"run.{name} must be at least 0, got {getattr(self, name)}")
+        if self.timescale < 1 or not self.clip > 0 or not 0 <= self.ema < 1:
+            raise ConfigError(
+                f"run: expected timescale >= 1, clip above 0 and ema in 0..1 (exclusive), got {self.timescale}, "
+                f"{self.clip} and {self.ema}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """Everything about a fine-tuning run.
+
+    Attributes:
+        train: what is learned from.
+        validation: what tells how good it is, never learned from; None measures nothing.
+        base: the model to start from: a checkpoint's file or folder, or a name.
+        adapt: what may change: "full" all; "heads" scores, boxes, presence and masks only; "no-vision", "no-text" or
+            "no-encoders" all but the encoders named.
+        prompts: what is asked of each picture.
+        augment: how pictures vary.
+        rates: learning rates of the parts.
+        weights: of the losses.
+        run: steps and sizes.
+    """
+
+    train: Source
+    validation: Source | None = None
+    base: str = "default"
+    adapt: Adapt = "full"
+    prompts: PromptSampling = field(default_factory=PromptSampling)
+    augment: Augmentation = field(default_factory=Augmentation)
+    rates: Rates = field(default_factory=Rates)
+    weights: LossWeights = field(default_factory=LossWeights)
+    run: Run = field(default_factory=Run)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested dictionary, ready for JSON."""
+        return dataclasses.asdict(self)
+
+
+def read_settings(path: Path, changes: Sequence[str] = ()) -> TrainSettings:
+    """The settings in a file.
+
+    Args:
+        path: TOML.
+        changes: `name.name=value` each, value in TOML or plain text; they win over the file.
+
+    Raises:
+        ConfigError: not TOML, an unknown name, a value of another type or out of range, no training data.
+    """
+    try:
+        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: expected a settings file, it cannot be read ({error.strerror})") from error
+    except ValueError as error:  # also wrong UTF-8
+        raise ConfigError(f"{path}: expected TOML, got something else ({error})") from error
+    for change in changes:
+        _change(values, change)
+    if "train" not in values:
+        raise ConfigError(f'{path}: expected a table [train] with path = "LABELS", got none; say what to learn from')
+    return from_dict(TrainSettings, values, "settings")
+
+
+def _change(values: dict[str, Any], change: str) -> None:
+    name, equals, text = change.partition("=")
+    *tables, last = name.strip().split(".")
+    if not equals or not last:
+        raise ConfigError(f"--set: expected NAME=VALUE such as run.steps=100, got {change!r}")
+    try:
+        value = tomllib.loads(f"value = {text.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()  # a word without quotes
+    for table in tables:
+        inner = values.setdefault(table, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set: {table} in {change!r} is a value and no table of settings")
+        values = inner
+    values[last] = value

@@ -1,0 +1,123 @@
+"""Fine-tuning a trained model on labelled data: a task for the loop."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from masklet.data.dataset import Dataset as LabelledDataset
+from masklet.losses.mask import MaskSettings
+from masklet.losses.total import LossSettings, detection_loss
+from masklet.model.detector import Detector, concat_prompts
+from masklet.training.batches import PromptBatch
+from masklet.training.groups import parameter_groups, set_rates
+from masklet.training.samples import LabelledBatches
+from masklet.training.schedule import inverse_square_root
+from masklet.training.settings import Adapt, TrainSettings
+
+_ROUNDS = 20  # through the data where the settings name no steps
+_VISION = ("vision_encoder.", "neck.", "tracker_neck.")
+_TEXT = ("text_encoder.",)
+_HEADS = ("scoring.", "mask_head.", "decoder.box_head.", "decoder.presence_head.", "decoder.presence_norm.")
+
+
+class TuneTask:
+    """A trained model that learns from labelled pictures.
+
+    Args:
+        settings: of the run.
+        model: to start from, float32, on the device of the run.
+        dataset: to learn from.
+
+    Raises:
+        DataError: no picture has a prompt.
+    """
+
+    def __init__(self, settings: TrainSettings, model: Detector, dataset: LabelledDataset) -> None:
+        self.settings = settings
+        self.model = model.train()
+        freeze(model, settings.adapt)
+        self.modules: Mapping[str, nn.Module] = {"model": model}
+        run = settings.run
+        pictures = sum(1 for picture in dataset if picture.prompts)
+        self.steps = run.steps or max(1, -(-_ROUNDS * pictures // (run.images * run.batches)))
+        self.ema = run.ema
+        self.weights_dtype = torch.float32
+        self._batches = LabelledBatches(
+            dataset,
+            model.config,
+            prompts=settings.prompts,
+            augmentation=settings.augment,
+            images=run.images,
+            batches=run.batches,
+            steps=self.steps,
+            seed=run.seed,
+        )
+        self._loss = LossSettings(masks=MaskSettings(resolution="prediction"))
+        self._optimizer = torch.optim.AdamW(
+            parameter_groups(model, settings.rates, vision_depth=model.config.vision.depth)
+        )
+
+    def batches(self) -> Dataset[tuple[PromptBatch, ...]]:
+        """Of every step; see `Task`."""
+        return self._batches
+
+    def stage(self, step: int) -> tuple[str, int]:
+        """There is one; see `Task`."""
+        return "tune", step
+
+    def loss(self, batch: PromptBatch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Of the detector (spec/training.md 6); see `Task`."""
+        model = self.model
+        features = model.encode_image(batch.pixels)
+        prompt = concat_prompts(
+            model.encode_text(batch.token_ids), model.encode_exemplars(features, batch.image_idx, batch.exemplars)
+        )
+        masks = batch.with_masks if self.settings.run.masks and bool(batch.with_masks.any()) else False
+        outputs = model.forward_training(
+            features, batch.image_idx, prompt, masks=masks, one_to_many=self.settings.run.one_to_many
+        )
+        loss = detection_loss(outputs, batch.targets, self.settings.weights, self._loss)
+        return loss.total, loss.terms
+
+    def update(self, step: int) -> tuple[Tensor, float]:
+        """Norm and greatest rate; see `Task`."""
+        run = self.settings.run
+        groups = self._optimizer.param_groups
+        factor = inverse_square_root(
+            step, steps=self.steps, warmup=run.warmup, timescale=run.timescale, cooldown=run.cooldown
+        )
+        set_rates(groups, factor)
+        norm = nn.utils.clip_grad_norm_([one for group in groups for one in group["params"]], run.clip)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        return norm, max(group["lr"] for group in groups)
+
+    def optimizer_state(self) -> dict[str, Any]:
+        """See `Task`."""
+        return self._optimizer.state_dict()
+
+    def load_optimizer_state(self, state: dict[str, Any]) -> None:
+        """See `Task`."""
+        self._optimizer.load_state_dict(state)
+
+    def description(self) -> dict[str, Any]:
+        """The settings; see `Task`."""
+        return self.settings.to_dict()
+
+    def begun(self, step: int) -> str:
+        """The settings, all of which count from the first step on; see `Task`."""
+        return json.dumps([self.settings.to_dict(), self.steps])
+
+
+def freeze(model: Detector, adapt: Adapt) -> None:
+    """Lets only those parameters learn that `settings.TrainSettings.adapt` names."""
+    still = {"full": (), "heads": (), "no-vision": _VISION, "no-text": _TEXT, "no-encoders": _VISION + _TEXT}[adapt]
+    for name, parameter in model.named_parameters():
+        learns = name.startswith(_HEADS) if adapt == "heads" else not name.startswith(still or ("-",))
+        parameter.requires_grad_(learns)

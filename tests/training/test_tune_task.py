@@ -1,0 +1,114 @@
+"""Fine-tuning: what may change, that a cut run goes on, that both settings of memory give the same gradients."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from masklet.checkpoint import load_detector
+from masklet.data.dataset import Dataset
+from masklet.data.open import open_dataset
+from masklet.data.transforms import PLAIN
+from masklet.errors import TrainingError
+from masklet.model.build import build_model
+from masklet.synthetic.sprites import SpriteSheet
+from masklet.synthetic.world import TRAIN
+from masklet.synthetic.writer import write_coco
+from masklet.training import loop as loop_module
+from masklet.training.loop import Loop
+from masklet.training.settings import Run, Source, TrainSettings
+from masklet.training.tune_task import TuneTask, freeze
+
+CPU = torch.device("cpu")
+SETTINGS = TrainSettings(train=Source(path="w"), run=Run(steps=4, images=2, warmup=1, cooldown=1, workers=0, ema=0.5))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, sheet: SpriteSheet) -> Dataset:
+    folder = tmp_path_factory.mktemp("labels") / "w"
+    write_coco(folder, count=5, size_hw=(64, 80), seed=3, split=TRAIN, questions=5, sheet=sheet)
+    return open_dataset(folder)
+
+
+def run(world: Dataset, folder: Path, settings: TrainSettings = SETTINGS) -> Loop:
+    return Loop(TuneTask(settings, build_model("test", seed=0), world), folder, device=CPU, workers=0)
+
+
+@pytest.mark.parametrize(
+    ("adapt", "learns", "stays"),
+    [
+        ("full", ["vision_encoder", "text_encoder", "decoder", "scoring", "mask_head"], []),
+        ("no-vision", ["text_encoder", "decoder", "scoring"], ["vision_encoder", "neck", "tracker_neck"]),
+        ("no-text", ["vision_encoder", "neck", "decoder"], ["text_encoder"]),
+        ("no-encoders", ["geometry_encoder", "fusion_encoder", "decoder"], ["vision_encoder", "neck", "text_encoder"]),
+        ("heads", ["scoring", "mask_head", "decoder.box_head"], ["vision_encoder", "fusion_encoder", "decoder.layers"]),
+    ],
+)
+def test_only_what_may_change_does(
+    world: Dataset, tmp_path: Path, adapt: str, learns: list[str], stays: list[str]
+) -> None:
+    before = {name: one.clone() for name, one in build_model("test", seed=0).state_dict().items()}
+    loop = run(world, tmp_path, replace(SETTINGS, adapt=adapt))  # type: ignore[arg-type]
+    assert loop.run()
+    changed = {name for name, one in loop.task.model.state_dict().items() if not torch.equal(one, before[name])}
+    for part in learns:
+        assert any(name.startswith(f"{part}.") for name in changed), part
+    for part in stays:
+        assert not any(name.startswith(f"{part}.") for name in changed), part
+
+
+def test_a_run_that_was_cut_ends_like_one_that_was_not(
+    world: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_module, "LOG_EVERY", 1)
+    whole = run(world, tmp_path / "whole")
+    assert whole.run()
+    for _ in range(SETTINGS.run.steps):
+        done = run(world, tmp_path / "cut").run(seconds=0.0)
+    assert done
+    weights = [load_detector(tmp_path / name / "weights.safetensors").state_dict() for name in ("whole", "cut")]
+    assert all(torch.equal(one, weights[1][name]) for name, one in weights[0].items())
+    losses = [
+        [json.loads(line)["loss"] for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+        for name in ("whole", "cut")
+    ]
+    assert losses[0] == losses[1]
+    assert len(losses[0]) == 4
+    with pytest.raises(TrainingError, match="choose another folder"):
+        run(world, tmp_path / "cut", replace(SETTINGS, adapt="heads"))
+
+
+def test_rates_are_those_of_the_schedule(world: Dataset) -> None:
+    task = TuneTask(replace(SETTINGS, run=replace(SETTINGS.run, warmup=2, timescale=4)), build_model("test"), world)
+    for group in task._optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = torch.zeros_like(parameter)
+    assert [task.update(step)[1] for step in range(4)] == pytest.approx([0, 4e-5, 8e-5, 8e-5 * (4 / 5) ** 0.5])
+
+
+def test_rounds_where_no_steps_are_named(world: Dataset) -> None:
+    settings = replace(SETTINGS, run=replace(SETTINGS.run, steps=0, images=2, batches=3))
+    assert TuneTask(settings, build_model("test"), world).steps == -(-20 * 5 // 6)
+
+
+def test_without_masks_and_one_to_many(world: Dataset) -> None:
+    settings = replace(SETTINGS, augment=PLAIN, run=replace(SETTINGS.run, masks=False, one_to_many=False))
+    task = TuneTask(settings, build_model("test", seed=0), world)
+    (batch,) = task.batches()[0]
+    loss, terms = task.loss(batch, 0)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert not any("mask" in name or "semantic" in name or "one_to_many" in name for name in terms)
+    assert {"l1", "giou", "classification", "presence", "l1_aux_0"} <= set(terms)
+
+
+def test_frozen_parts_cost_no_gradient() -> None:
+    model = build_model("test")
+    freeze(model, "no-encoders")
+    assert not model.encode_image(torch.zeros(1, 3, 84, 84)).levels[-1].requires_grad
+    freeze(model, "full")
+    assert all(parameter.requires_grad for parameter in model.parameters())
