@@ -152,6 +152,6 @@ def test_the_same_step_is_the_same_batch(tmp_path: Path) -> None:
 def test_nothing_to_learn_and_impossible_settings(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected pictures with prompts"):
         batches(data(tmp_path, labelled(tmp_path, "a.png", ())))
-    for wrong in ({"most": 0}, {"absent": -1}, {"shown": 0.8, "shown_too": 0.3}, {"shown": -0.1}):
-        with pytest.raises(ConfigError, match="prompts:"):
+    for wrong in ({"most": 0}, {"absent": -1}, {"rounds": -1}, {"shown": 0.8, "shown_too": 0.3}, {"shown": -0.1}):
+        with pytest.raises(ConfigError, match=r"prompts[:.]"):
             PromptSampling(**wrong)  # type: ignore[arg-type]

@@ -24,6 +24,7 @@ from masklet.training.settings import Run, Source, TrainSettings
 from masklet.training.tune_task import TuneTask, freeze
 
 CPU = torch.device("cpu")
+WRAPPED = "._checkpoint_wrapped_module"
 SETTINGS = TrainSettings(train=Source(path="w"), run=Run(steps=4, images=2, warmup=1, cooldown=1, workers=0, ema=0.5))
 
 
@@ -104,6 +105,48 @@ def test_without_masks_and_one_to_many(world: Dataset) -> None:
     assert torch.isfinite(loss)
     assert not any("mask" in name or "semantic" in name or "one_to_many" in name for name in terms)
     assert {"l1", "giou", "classification", "presence", "l1_aux_0"} <= set(terms)
+
+
+def test_rounds_are_added_up(world: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first round is the plain loss; each more is that of what was shown since."""
+    encoded = []
+    totals = []
+    for rounds in (0, 2):
+        settings = replace(SETTINGS, prompts=replace(SETTINGS.prompts, rounds=rounds))
+        task = TuneTask(settings, build_model("test", seed=0), world)
+        (batch,) = task.batches()[1]
+        encode = task.model.encode_image
+        monkeypatch.setattr(task.model, "encode_image", lambda *a, encode=encode: (encoded.append(1), encode(*a))[1])
+        torch.manual_seed(0)
+        loss, terms = task.loss(batch, 1)
+        loss.backward()
+        totals.append((float(loss.detach()), {name: float(one) for name, one in terms.items()}))
+    (plain, first), (summed, terms) = totals
+    assert len(encoded) == 2
+    assert terms.pop("last_round") > 0
+    assert terms == pytest.approx(first)
+    assert summed > 2 * plain  # a model without training is no better after three rounds
+
+
+def test_checkpointing_changes_no_gradient_and_no_name(world: Dataset) -> None:
+    gradients = []
+    for checkpointing in (False, True):
+        settings = replace(SETTINGS, run=replace(SETTINGS.run, checkpointing=checkpointing))
+        task = TuneTask(settings, build_model("test", seed=0), world)
+        (batch,) = task.batches()[0]
+        held: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda x, held=held: (held.append(x.numel()), x)[1], lambda x: x):
+            loss, _ = task.loss(batch, 0)
+        loss.backward()
+        named = task.model.named_parameters()
+        gradients.append({name.replace(WRAPPED, ""): one.grad for name, one in named if one.grad is not None})
+        assert set(task.model.state_dict()) == set(build_model("test").state_dict())
+        gradients[-1]["held"] = torch.tensor(float(sum(held)))
+    plain, again = gradients
+    assert again.pop("held") < 0.8 * plain.pop("held")  # in so small a model neck and mask head hold the most
+    assert set(plain) == set(again)
+    for name, one in plain.items():
+        torch.testing.assert_close(again[name], one, msg=name)
 
 
 def test_frozen_parts_cost_no_gradient() -> None:

@@ -40,6 +40,8 @@ class PromptSampling:
         shown: chance that a prompt with an answer is asked by an exemplar alone, its phrase dropped (the paper's 0.2).
         shown_too: chance that exemplars go with the phrase (the paper's 0.2).
         most_exemplars: boxes of a prompt that has any.
+        rounds: corrections after the first answer: each shows one more box of what was missed or found wrongly, and
+            the loss of every round is added up (the paper's last stage has 5). The picture is encoded once.
     """
 
     most: int = 16
@@ -47,13 +49,12 @@ class PromptSampling:
     shown: float = 0.2
     shown_too: float = 0.2
     most_exemplars: int = 3
+    rounds: int = 0
 
     def __post_init__(self) -> None:
-        if self.most < 1 or self.absent < 0 or self.most_exemplars < 1:
-            raise ConfigError(
-                f"prompts: expected most >= 1, absent >= 0 and most_exemplars >= 1, got {self.most}, {self.absent} and "
-                f"{self.most_exemplars}"
-            )
+        for name, least in (("most", 1), ("absent", 0), ("most_exemplars", 1), ("rounds", 0)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"prompts.{name} must be at least {least}, got {getattr(self, name)}")
         if not (self.shown >= 0 and self.shown_too >= 0 and self.shown + self.shown_too <= 1):
             raise ConfigError(
                 f"prompts: shown and shown_too are chances that sum to 1 at most, got {self.shown} and {self.shown_too}"

@@ -68,6 +68,8 @@ class Run:
         masks: whether masks are trained; without them a step needs far less memory.
         image_size: side of the model's input, pixels; None is the model's own.
         validate_every: steps between two validations.
+        checkpointing: compute what is inside the blocks again when their gradients are wanted, instead of keeping it:
+            a third slower, with a fraction of the memory.
         workers: processes that read pictures.
         seed: of all that is random.
     """
@@ -84,6 +86,7 @@ class Run:
     masks: bool = True
     image_size: int | None = None
     validate_every: int = 200
+    checkpointing: bool = False
     workers: int = 1
     seed: int = 0
 

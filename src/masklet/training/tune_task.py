@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import (
+    CheckpointImpl,
+    apply_activation_checkpointing,
+    checkpoint_wrapper,
+)
 from torch.utils.data import Dataset
 
 from masklet.data.dataset import Dataset as LabelledDataset
 from masklet.losses.mask import MaskSettings
 from masklet.losses.total import LossSettings, detection_loss
+from masklet.model.decoder import DecoderLayer
 from masklet.model.detector import Detector, concat_prompts
+from masklet.model.fusion_encoder import FusionLayer
+from masklet.model.geometry_encoder import GeometryLayer
+from masklet.model.text_encoder import TextBlock
+from masklet.model.vision_encoder import VisionBlock
 from masklet.training.batches import PromptBatch
+from masklet.training.corrections import corrected
 from masklet.training.groups import parameter_groups, set_rates
 from masklet.training.samples import LabelledBatches
 from masklet.training.schedule import inverse_square_root
 from masklet.training.settings import Adapt, TrainSettings
 
+_BLOCKS = (VisionBlock, TextBlock, GeometryLayer, FusionLayer, DecoderLayer)
 _ROUNDS = 20  # through the data where the settings name no steps
 _VISION = ("vision_encoder.", "neck.", "tracker_neck.")
 _TEXT = ("text_encoder.",)
@@ -42,6 +55,8 @@ class TuneTask:
         self.settings = settings
         self.model = model.train()
         freeze(model, settings.adapt)
+        if settings.run.checkpointing:
+            checkpoint_blocks(model)
         self.modules: Mapping[str, nn.Module] = {"model": model}
         run = settings.run
         pictures = sum(1 for picture in dataset if picture.prompts)
@@ -72,18 +87,23 @@ class TuneTask:
         return "tune", step
 
     def loss(self, batch: PromptBatch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Of the detector (spec/training.md 6); see `Task`."""
-        model = self.model
-        features = model.encode_image(batch.pixels)
-        prompt = concat_prompts(
-            model.encode_text(batch.token_ids), model.encode_exemplars(features, batch.image_idx, batch.exemplars)
-        )
-        masks = batch.with_masks if self.settings.run.masks and bool(batch.with_masks.any()) else False
-        outputs = model.forward_training(
-            features, batch.image_idx, prompt, masks=masks, one_to_many=self.settings.run.one_to_many
-        )
-        loss = detection_loss(outputs, batch.targets, self.settings.weights, self._loss)
-        return loss.total, loss.terms
+        """Of the detector (spec/training.md 6), summed over all rounds; terms are those of the first. See `Task`."""
+        model, run = self.model, self.settings.run
+        features, text = model.encode_image(batch.pixels), model.encode_text(batch.token_ids)
+        masks = batch.with_masks if run.masks and bool(batch.with_masks.any()) else False
+        exemplars, losses = batch.exemplars, []
+        for round_ in range(1 + self.settings.prompts.rounds):
+            prompt = concat_prompts(text, model.encode_exemplars(features, batch.image_idx, exemplars))
+            outputs = model.forward_training(
+                features, batch.image_idx, prompt, masks=masks, one_to_many=run.one_to_many
+            )
+            losses.append(detection_loss(outputs, batch.targets, self.settings.weights, self._loss))
+            if round_ < self.settings.prompts.rounds:
+                exemplars = corrected(exemplars, outputs.one_to_one[-1], batch.targets)
+        terms = losses[0].terms
+        if len(losses) > 1:
+            terms = {**terms, "last_round": losses[-1].total.detach()}
+        return torch.stack([loss.total for loss in losses]).sum(), terms
 
     def update(self, step: int) -> tuple[Tensor, float]:
         """Norm and greatest rate; see `Task`."""
@@ -113,6 +133,15 @@ class TuneTask:
     def begun(self, step: int) -> str:
         """The settings, all of which count from the first step on; see `Task`."""
         return json.dumps([self.settings.to_dict(), self.steps])
+
+
+def checkpoint_blocks(model: Detector) -> None:
+    """Makes blocks of encoders and decoder keep their inputs only; results and checkpoints stay the same."""
+    apply_activation_checkpointing(
+        model,
+        checkpoint_wrapper_fn=functools.partial(checkpoint_wrapper, checkpoint_impl=CheckpointImpl.NO_REENTRANT),
+        check_fn=lambda module: isinstance(module, _BLOCKS),
+    )
 
 
 def freeze(model: Detector, adapt: Adapt) -> None:
