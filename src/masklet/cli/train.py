@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from masklet.data.dataset import Dataset
+    from masklet.training.distributed import Processes
     from masklet.training.loop import Loop, Report
     from masklet.training.settings import Source
 
@@ -46,7 +47,7 @@ def train(
     Prints the file of the weights at the end; run the same line again after a cut.
     """
     # Imported here: the other verbs need none of it.
-    from masklet.runtime import resolve_device
+    from masklet.training.distributed import joined
     from masklet.training.recipe import RECIPES
 
     tunes = what.endswith(".toml")
@@ -59,14 +60,19 @@ def train(
     if not scale > 0:
         raise typer.BadParameter(f"expected a number above 0, got {scale}.", param_hint="--scale")
     folder = out or Path("runs") / Path(what).stem
-    place = resolve_device(device)
-    loop = (
-        _tune(Path(what), changes or [], folder, place, check=check) if tunes else _recipe(what, scale, folder, place)
-    )
-    if loop is None:
+    with joined(device) as (processes, place):
+        if tunes:
+            loop = _tune(Path(what), changes or [], folder, place, processes, check=check)
+        elif processes.count > 1:
+            raise InputError(f"{what} is trained by one process, got {processes.count}; start it without torchrun")
+        else:
+            loop = _recipe(what, scale, folder, place)
+        if loop is None:
+            return
+        with _progress(loop, Path(what).stem) as report:
+            done = loop.run(seconds=None if minutes is None else minutes * 60, report=report)
+    if not processes.first:
         return
-    with _progress(loop, Path(what).stem) as report:
-        done = loop.run(seconds=None if minutes is None else minutes * 60, report=report)
     if not done:
         sys.stderr.write(f"stopped after step {loop.step} of {loop.task.steps}; the same line goes on\n")
     best = loop.folder / "best.safetensors"
@@ -82,7 +88,9 @@ def _recipe(name: str, scale: float, folder: Path, device: torch.device) -> Loop
     return Loop(WorldTask(chosen, device=device), folder, device=device)
 
 
-def _tune(path: Path, changes: list[str], folder: Path, device: torch.device, *, check: bool) -> Loop | None:
+def _tune(
+    path: Path, changes: list[str], folder: Path, device: torch.device, processes: Processes, *, check: bool
+) -> Loop | None:
     """The run that the settings describe; None if only its data was to be looked at."""
     from masklet.checkpoint import load_model
     from masklet.evaluation.validation import validator
@@ -98,12 +106,13 @@ def _tune(path: Path, changes: list[str], folder: Path, device: torch.device, *,
     if check:
         return None
     return Loop(
-        TuneTask(settings, model, data),
+        TuneTask(settings, model, data, processes),
         folder,
         device=device,
         workers=settings.run.workers,
         validate=None if held_out is None else validator(held_out),
         validate_every=settings.run.validate_every,
+        processes=processes,
     )
 
 
@@ -149,7 +158,8 @@ def _progress(loop: Loop, name: str) -> Iterator[Report]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("loss {task.fields[loss]}"))
     console = Console(stderr=True)
-    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not sys.stderr.isatty()) as progress:
+    shown = sys.stderr.isatty() and loop.processes.first
+    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not shown) as progress:
         task = progress.add_task(name, total=loop.task.steps, completed=loop.step, loss="-")
 
         def report(step: int, stage: str, terms: dict[str, float]) -> None:

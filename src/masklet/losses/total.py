@@ -124,6 +124,7 @@ def detection_loss(
     weights: LossWeights | None = None,
     settings: LossSettings | None = None,
     *,
+    objects: float | None = None,
     process_group: ProcessGroup | None = None,
     generator: torch.Generator | None = None,
 ) -> DetectionLoss:
@@ -134,7 +135,9 @@ def detection_loss(
         targets: of the same prompts, on the same device; without masks the mask and semantic parts are left out.
         weights: None for the released ones with masks.
         settings: None for the released ones.
-        process_group: counts objects over all its processes, see `object_normalizer`.
+        objects: number of targets that sums are divided by; for several batches a step the mean of theirs, so that
+            their gradients average to those of one large batch. None is the number of these targets.
+        process_group: averages that number over all its processes, see `object_normalizer`.
         generator: of the random points, if masks are compared at points.
 
     Returns:
@@ -155,7 +158,9 @@ def detection_loss(
         targets=targets,
         weights=weights,
         settings=settings,
-        normalizer=object_normalizer(targets.counts, process_group).to(targets.boxes_cxcywh_norm.device),
+        normalizer=object_normalizer(
+            targets.counts if objects is None else targets.boxes_cxcywh_norm.new_tensor([objects]), process_group
+        ).to(targets.boxes_cxcywh_norm.device),
         visible=visible_prompts(targets),
         masks=_comparable_masks(outputs, targets, settings.masks) if masks_wanted else None,
         generator=generator,

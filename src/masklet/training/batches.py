@@ -80,6 +80,7 @@ class PromptBatch:
         exemplars: of the P prompts.
         targets: the answers; masks (M, 4h, 4w) are shares of covered cells, valid for `with_masks` prompts only.
         with_masks: (P,) bool, the prompts whose masks are trained.
+        objects: mean number of targets of the batches of its step; None if it is the only one.
     """
 
     pixels: Tensor
@@ -88,6 +89,7 @@ class PromptBatch:
     exemplars: ExemplarBatch
     targets: Targets
     with_masks: Tensor
+    objects: float | None = None
 
 
 class BatchMaker:

@@ -13,6 +13,7 @@ state holds everything else, so a run that was cut ends with the same weights as
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -24,6 +25,7 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
 from masklet.checkpoint.save import save_native, written_aside
@@ -31,6 +33,7 @@ from masklet.errors import TrainingError
 from masklet.model.build import build_model
 from masklet.model.detector import Detector
 from masklet.runtime import multiplies_bfloat16
+from masklet.training.distributed import Processes
 
 LOG_EVERY = 50  # steps
 SAVE_EVERY = 120.0  # seconds
@@ -93,6 +96,7 @@ class Loop:
         workers: processes that make batches; 0 makes them in this one.
         validate: measures the averaged weights; None does not.
         validate_every: steps between two validations; the last step has one as well.
+        processes: that train together, each with its own batches; the first one writes the files. None: this one alone.
 
     Raises:
         TrainingError: the folder holds a run of another task.
@@ -107,8 +111,10 @@ class Loop:
         workers: int = 1,
         validate: Validate | None = None,
         validate_every: int = 500,
+        processes: Processes | None = None,
     ) -> None:
         self.task = task
+        self.processes = Processes() if processes is None else processes
         self.validate = validate
         self.validate_every = validate_every
         self.folder = folder
@@ -119,6 +125,10 @@ class Loop:
         self.seconds = 0.0
         self.cpu_seconds = 0.0
         self._open_folder()
+        self._loss: nn.Module = _Loss(task)
+        if self.processes.group is not None:
+            # Which parameters a batch needs depends on what it asks.
+            self._loss = DistributedDataParallel(self._loss, find_unused_parameters=True)
 
     def run(self, *, seconds: float | None = None, report: Report | None = None) -> bool:
         """Trains until the task is done, or for `seconds` of this call.
@@ -142,22 +152,26 @@ class Loop:
                 sums.setdefault(name, []).append(value)
             self.step += 1
             if self.validate is not None and (self.step % self.validate_every == 0 or self.step == self.task.steps):
-                self._validate(self.validate)
+                if self.processes.first:
+                    self._validate(self.validate)
+                self.processes.wait()
             now = time.monotonic()
             self.seconds = already + now - began
             self.cpu_seconds = cpu_already + time.process_time()
-            if self.step % LOG_EVERY == 0:
+            if self.step % LOG_EVERY == 0 and self.processes.first:
                 terms = {name: sum(values) / len(values) for name, values in sums.items()}
                 sums.clear()
                 self._log(terms)
                 if report is not None:
                     report(self.step, self.task.stage(self.step - 1)[0], terms)
-            if now - saved > SAVE_EVERY:
+            if now - saved > SAVE_EVERY and self.processes.first:
                 self.save()
                 saved = now
-            if seconds is not None and now - began > seconds:
+            if seconds is not None and self.processes.agree(now - began > seconds):
                 break
-        self.save()
+        if self.processes.first:
+            self.save()
+        self.processes.wait()
         return self.step >= self.task.steps
 
     def save(self) -> None:
@@ -199,6 +213,9 @@ class Loop:
                 module.load_state_dict(state[name])
             self.averages = state["averages"]
             self.task.load_optimizer_state(state["optimizers"])
+        self.processes.wait()  # all have read the state
+        if not self.processes.first:
+            return
         for name in ("log.jsonl", "validation.jsonl"):
             _drop_lines_after(self.folder / name, self.step)
         description = json.dumps(self.task.description(), indent=2) + "\n"
@@ -226,10 +243,12 @@ class Loop:
     def _train_step(self, batches: Sequence[Any]) -> dict[str, float]:
         torch.manual_seed(self.step)
         sums: dict[str, float] = {}
-        for batch in batches:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=multiplies_bfloat16(self.device)):
-                loss, terms = self.task.loss(_moved(batch, self.device), self.step)
-            (loss / len(batches)).backward()
+        for number, batch in enumerate(batches):
+            # Gradients travel between processes once a step.
+            with contextlib.nullcontext() if number == len(batches) - 1 else self._quiet():
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=multiplies_bfloat16(self.device)):
+                    loss, terms = self._loss(_moved(batch, self.device), self.step)
+                (loss / len(batches)).backward()
             for name, term in {**terms, "loss": loss.detach()}.items():
                 sums[name] = sums.get(name, 0.0) + float(term) / len(batches)
         norm, rate = self.task.update(self.step)
@@ -241,6 +260,12 @@ class Loop:
             )
         self._average()
         return {**values, "rate": rate}
+
+    def _quiet(self) -> contextlib.AbstractContextManager[None]:
+        if not isinstance(self._loss, DistributedDataParallel):
+            return contextlib.nullcontext()
+        quiet: contextlib.AbstractContextManager[None] = self._loss.no_sync()
+        return quiet
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -270,6 +295,18 @@ class Loop:
             **{name: float(f"{value:.4g}") for name, value in sorted(terms.items())},
         }
         _append(self.folder / "log.jsonl", line)
+
+
+class _Loss(nn.Module):
+    """A task's loss as a module, which is what PyTorch distributes."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.parts = nn.ModuleDict(task.modules)
+        self._task = task
+
+    def forward(self, batch: Any, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        return self._task.loss(batch, step)
 
 
 def _append(path: Path, line: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ everything random about a picture is drawn from the run's seed and the number of
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -73,6 +73,8 @@ class LabelledBatches(torch.utils.data.Dataset[tuple[PromptBatch, ...]]):
         batches: of a step, whose gradients are added up.
         steps: of the run.
         seed: of all that is random.
+        process: number of this process among `processes`, which share the pictures of every step.
+        processes: how many train together.
 
     Raises:
         DataError: no picture has a prompt.
@@ -89,6 +91,8 @@ class LabelledBatches(torch.utils.data.Dataset[tuple[PromptBatch, ...]]):
         batches: int,
         steps: int,
         seed: int,
+        process: int = 0,
+        processes: int = 1,
     ) -> None:
         self.pictures = [picture for picture in dataset if picture.prompts]
         if not self.pictures:
@@ -97,6 +101,7 @@ class LabelledBatches(torch.utils.data.Dataset[tuple[PromptBatch, ...]]):
             )
         self.prompts, self.augmentation = prompts, augmentation
         self.images, self.batches, self.steps, self.seed = images, batches, steps, seed
+        self.process, self.processes = process, processes
         self.queries = config.decoder.queries
         self.size, self.grid = config.vision.image_size, config.vision.grid
         self.tokenizer = Tokenizer(config.text.context, config.text.merges)
@@ -105,11 +110,12 @@ class LabelledBatches(torch.utils.data.Dataset[tuple[PromptBatch, ...]]):
         return self.steps
 
     def __getitem__(self, step: int) -> tuple[PromptBatch, ...]:
-        first = step * self.batches * self.images
-        return tuple(
-            self._batch(range(start, start + self.images))
-            for start in range(first, first + self.batches * self.images, self.images)
-        )
+        made = []
+        for batch in range(self.batches):
+            place = (step * self.batches + batch) * self.processes + self.process
+            made.append(self._batch(range(place * self.images, (place + 1) * self.images)))
+        objects = sum(int(one.targets.counts.sum()) for one in made) / self.batches
+        return tuple(replace(one, objects=objects) for one in made)
 
     def picture(self, number: int) -> LabelledPicture:
         """Picture `number` of the run: every round through the data has an order of its own."""

@@ -27,6 +27,7 @@ from masklet.model.text_encoder import TextBlock
 from masklet.model.vision_encoder import VisionBlock
 from masklet.training.batches import PromptBatch
 from masklet.training.corrections import corrected
+from masklet.training.distributed import Processes
 from masklet.training.groups import parameter_groups, set_rates
 from masklet.training.samples import LabelledBatches
 from masklet.training.schedule import inverse_square_root
@@ -46,13 +47,17 @@ class TuneTask:
         settings: of the run.
         model: to start from, float32, on the device of the run.
         dataset: to learn from.
+        processes: that train together; None is this one alone.
 
     Raises:
         DataError: no picture has a prompt.
     """
 
-    def __init__(self, settings: TrainSettings, model: Detector, dataset: LabelledDataset) -> None:
+    def __init__(
+        self, settings: TrainSettings, model: Detector, dataset: LabelledDataset, processes: Processes | None = None
+    ) -> None:
         self.settings = settings
+        self._processes = Processes() if processes is None else processes
         self.model = model.train()
         freeze(model, settings.adapt)
         if settings.run.checkpointing:
@@ -60,7 +65,8 @@ class TuneTask:
         self.modules: Mapping[str, nn.Module] = {"model": model}
         run = settings.run
         pictures = sum(1 for picture in dataset if picture.prompts)
-        self.steps = run.steps or max(1, -(-_ROUNDS * pictures // (run.images * run.batches)))
+        a_step = run.images * run.batches * self._processes.count
+        self.steps = run.steps or max(1, -(-_ROUNDS * pictures // a_step))
         self.ema = run.ema
         self.weights_dtype = torch.float32
         self._batches = LabelledBatches(
@@ -72,6 +78,8 @@ class TuneTask:
             batches=run.batches,
             steps=self.steps,
             seed=run.seed,
+            process=self._processes.number,
+            processes=self._processes.count,
         )
         self._loss = LossSettings(masks=MaskSettings(resolution="prediction"))
         self._optimizer = torch.optim.AdamW(
@@ -97,7 +105,16 @@ class TuneTask:
             outputs = model.forward_training(
                 features, batch.image_idx, prompt, masks=masks, one_to_many=run.one_to_many
             )
-            losses.append(detection_loss(outputs, batch.targets, self.settings.weights, self._loss))
+            losses.append(
+                detection_loss(
+                    outputs,
+                    batch.targets,
+                    self.settings.weights,
+                    self._loss,
+                    objects=batch.objects,
+                    process_group=self._processes.group,
+                )
+            )
             if round_ < self.settings.prompts.rounds:
                 exemplars = corrected(exemplars, outputs.one_to_one[-1], batch.targets)
         terms = losses[0].terms
@@ -132,7 +149,7 @@ class TuneTask:
 
     def begun(self, step: int) -> str:
         """The settings, all of which count from the first step on; see `Task`."""
-        return json.dumps([self.settings.to_dict(), self.steps])
+        return json.dumps([self.settings.to_dict(), self.steps, self._processes.count])
 
 
 def checkpoint_blocks(model: Detector) -> None:
