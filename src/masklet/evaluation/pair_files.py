@@ -21,8 +21,8 @@ import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
 from masklet.errors import DataError
-from masklet.evaluation.segmentations import read_segmentation
-from masklet.ops.masks import Rle, rle_areas, rle_of_boundaries
+from masklet.evaluation.segmentations import rle_of
+from masklet.ops.masks import rle_areas
 
 _log = logging.getLogger(__name__)
 
@@ -190,27 +190,6 @@ def _box(box: Any, where: str) -> list[float]:
     if len(numbers) != 4 or not all(map(math.isfinite, numbers)):
         raise DataError(f"{where}: expected a bbox of four finite numbers x, y, width, height, got {box!r}")
     return numbers
-
-
-def rle_of(segmentation: Any, size_hw: tuple[int, int] | None, where: str) -> Rle:
-    """The run-length code of polygons or of such a code, compressed or not, checked.
-
-    Args:
-        segmentation: as in a file.
-        size_hw: of the picture in pixels; polygons need it.
-        where: what messages call it.
-
-    Raises:
-        DataError: it is nothing of the kind.
-    """
-    if isinstance(segmentation, Mapping) and isinstance(segmentation.get("size"), Sequence):
-        own = tuple(segmentation["size"])
-        size_hw = (own[0], own[1]) if len(own) == 2 and all(isinstance(side, int) for side in own) else size_hw
-    if segmentation is None:
-        raise DataError(f"{where}: expected a segmentation, got none; compare boxes with --iou bbox")
-    if size_hw is None:
-        raise DataError(f"{where}: polygons need width and height of their entry of images, got none")
-    return read_segmentation(segmentation, size_hw, where) or rle_of_boundaries(np.zeros(0, dtype=np.int64), size_hw)
 
 
 def load_json(source: str | Path | Any, what: str) -> tuple[str, Any]:
