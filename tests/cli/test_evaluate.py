@@ -70,6 +70,23 @@ def test_other_metrics(files: Path, capsys: pytest.CaptureFixture[str], metric: 
     assert any(row.startswith(name) for row in out.split("\n"))
 
 
+def test_lvis(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = json.loads((files / "a.json").read_text())
+    for image in labels["images"]:
+        image |= {"neg_category_ids": [], "not_exhaustive_category_ids": []}
+    labels["categories"][0]["frequency"] = "c"
+    (files / "l.json").write_text(json.dumps(labels))
+    line = ("--metric", "lvis", "--ground-truth", files / "l.json", "--predictions", files / "p.json")
+    code, out, err = masklet(capsys, "evaluate", *line, "--json")
+    assert (code, err) == (0, "")
+    values = json.loads(out)
+    # As with --metric ap, where pairs without objects come after the right answers.
+    assert values["lvis_eval_segm_AP"] == values["lvis_eval_segm_AP_c"] == pytest.approx(0.7 + 0.3 * 34 / 101)
+    code, out, _ = masklet(capsys, "evaluate", *line, "--iou", "bbox")
+    assert code == 0
+    assert any(row.startswith("lvis_eval_bbox_AP_c ") for row in out.split("\n"))
+
+
 def test_videos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     box = {0: (0, 0, 10, 10), 1: (0, 0, 10, 10)}
     labels = video_cases.ground_truth([video_cases.masklet(1, box)], [(1, 1), (1, 2)])
@@ -178,6 +195,9 @@ def test_categories_are_told_apart_if_asked_for(tmp_path: Path, capsys: pytest.C
         ((*JF, "--per-category"), 2, "it does not go with videos"),
         ((*JF, "--iou", "bbox"), 2, "--metric jf compares masks"),
         ((*JF, "--report", "r.html"), 2, "a report goes with --metric cgf1"),
+        (("--metric", "lvis", *JF[2:4], "--model", "default"), 2, "LVIS is scored from --predictions"),
+        (("--metric", "lvis", *JF[2:], "--per-category"), 2, "LVIS says what is asked of a picture"),
+        (("--metric", "lvis", *JF[2:]), 1, "a.json: expected LVIS' frequency r, c or f"),
         (JF, 1, "a.json: expected folders VIDEO with label maps FRAME.png, got no folder"),
     ],
 )

@@ -22,6 +22,7 @@ class Metric(StrEnum):
 
     CGF1 = "cgf1"
     AP = "ap"
+    LVIS = "lvis"
     COUNTING = "counting"
     PRESENCE = "presence"
     VIDEO = "video"
@@ -88,6 +89,8 @@ def evaluate(
         (metric is not Metric.JF and all_frames, "--all-frames", "it goes with --metric jf."),
         (model is None and save is not None, "--save", "it goes with --model."),
         (of_videos and model is not None, "--model", "videos are scored from --predictions."),
+        (metric is Metric.LVIS and model is not None, "--model", "LVIS is scored from --predictions."),
+        (metric is Metric.LVIS and per_category, "--per-category", "LVIS says what is asked of a picture."),
         (of_videos and images is not None, "--images", "it does not go with videos."),
         (of_videos and per_category, "--per-category", "it does not go with videos."),
         (metric is Metric.JF and iou is Iou.BBOX, "--iou", "--metric jf compares masks."),
@@ -99,6 +102,7 @@ def evaluate(
     from masklet.evaluation.cases import case_of_files
     from masklet.evaluation.coco_ap import RANKED_ABOVE
     from masklet.evaluation.label_maps import evaluate_label_maps
+    from masklet.evaluation.lvis_ap import evaluate_lvis
     from masklet.evaluation.video_report import evaluate_video
 
     if metric is Metric.JF:
@@ -109,6 +113,10 @@ def evaluate(
     if metric is Metric.VIDEO:
         assert predictions is not None
         _print(evaluate_video(ground_truth[0], predictions, ("mask" if iou is Iou.SEGM else "bbox",)).scores, as_json)
+        return
+    if metric is Metric.LVIS:
+        assert predictions is not None
+        _print(evaluate_lvis(ground_truth[0], predictions, iou.value), as_json)
         return
     folder = ground_truth[0].parent if images is None else images
     if predictions is not None:

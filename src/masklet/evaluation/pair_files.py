@@ -158,7 +158,7 @@ def overlaps(
     sides: list[Any] = []
     for side, records in (("prediction", predicted), ("annotation", true)):
         if iou == "bbox":
-            sides.append(np.array([_box(one.get("bbox"), f"{where}: {side}") for one in records], dtype=np.float64))
+            sides.append(np.array([box_of(one.get("bbox"), f"{where}: {side}") for one in records], dtype=np.float64))
         else:
             sides.append([rle_of(one.get("segmentation"), size_hw, f"{where}: {side}") for one in records])
     result: npt.NDArray[np.float64] = coco_mask.iou(*sides, [0] * len(true))
@@ -171,7 +171,7 @@ def areas(
     """(N,) areas of masks or boxes in pixels; boxes with no number above 1 are fractions of the picture."""
     if iou == "segm":
         return rle_areas([rle_of(one.get("segmentation"), size_hw, where) for one in records])
-    boxes = np.array([_box(one.get("bbox"), where) for one in records], dtype=np.float64).reshape(-1, 4)
+    boxes = np.array([box_of(one.get("bbox"), where) for one in records], dtype=np.float64).reshape(-1, 4)
     fractions = size_hw is not None and bool((boxes <= 1).all())
     pixels = size_hw[0] * size_hw[1] if size_hw is not None and fractions else 1
     return np.rint(boxes[:, 2] * boxes[:, 3] * pixels).astype(np.int64)
@@ -182,7 +182,12 @@ def size_of(pair: Record) -> tuple[int, int] | None:
     return (int(pair["height"]), int(pair["width"])) if "height" in pair and "width" in pair else None
 
 
-def _box(box: Any, where: str) -> list[float]:
+def box_of(box: Any, where: str) -> list[float]:
+    """The four numbers of a record's `bbox`.
+
+    Raises:
+        DataError: they are none; `where` says of what.
+    """
     try:
         numbers = [float(value) for value in box]
     except (TypeError, ValueError):
