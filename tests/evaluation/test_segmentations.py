@@ -7,13 +7,17 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from masklet.errors import DataError
-from masklet.evaluation.segmentations import read_segmentation, rle_of
+from masklet.evaluation.segmentations import read_segmentations, rle_of, rles_of
 from masklet.ops.masks import BoolArray, Rle, decode_rle, encode_rle
 
 Reader = Callable[[object, tuple[int, int], str], Rle | None]
 SIZE_HW = (7, 5)
 MASK = np.zeros(SIZE_HW, dtype=np.bool_)
 MASK[2:5, 1:4] = True
+
+
+def read_segmentation(value: object, size_hw: tuple[int, int], where: str) -> Rle | None:
+    return read_segmentations([value], size_hw, [where])[0]
 
 
 def runs_of(mask: BoolArray) -> list[int]:
@@ -141,3 +145,22 @@ def test_a_mask_that_must_be_there() -> None:
         rle_of(None, SIZE_HW, "mask")
     with pytest.raises(DataError, match=r"^mask: polygons need width and height"):
         rle_of([[1, 2, 4, 2, 4, 5]], None, "mask")
+
+
+def test_many_at_once_are_what_they_are_alone() -> None:
+    whole, large = encode_rle(MASK), np.ones((9, 4), dtype=np.bool_)
+    values = [whole, None, [[1, 2, 4, 2, 4, 5, 1, 5]], {"size": [7, 5], "counts": runs_of(MASK)}, [], whole]
+    names = [f"frame {idx}" for idx in range(len(values))]
+    assert read_segmentations(values, SIZE_HW, names) == [whole, None, whole, whole, None, whole]
+    assert read_segmentations([], SIZE_HW, []) == rles_of([], None, []) == []
+    assert rles_of([whole, encode_rle(large), whole], None, names[:3]) == [whole, encode_rle(large), whole]
+    for wrong, message in (
+        (whole | {"counts": whole["counts"][:-1]}, "^frame 4: .* got a damaged one"),
+        (encode_rle(large), "^frame 4: .* got one of 4 x 9"),
+        ("text", "^frame 4: expected a list of polygons"),
+    ):
+        values[4] = wrong
+        with pytest.raises(DataError, match=message):
+            read_segmentations(values, SIZE_HW, names)
+    with pytest.raises(DataError, match=r"^frame 1: .* got a damaged one"):
+        rles_of([whole, whole | {"counts": "0"}], None, names[:2])

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
 from masklet.errors import DataError
-from masklet.evaluation.segmentations import rle_of
+from masklet.evaluation.segmentations import rles_of
 from masklet.ops.masks import rle_areas
 
 _log = logging.getLogger(__name__)
@@ -155,12 +155,14 @@ def overlaps(
     """
     if not predicted or not true:
         return np.zeros((len(predicted), len(true)))
-    sides: list[Any] = []
-    for side, records in (("prediction", predicted), ("annotation", true)):
-        if iou == "bbox":
-            sides.append(np.array([box_of(one.get("bbox"), f"{where}: {side}") for one in records], dtype=np.float64))
-        else:
-            sides.append([rle_of(one.get("segmentation"), size_hw, f"{where}: {side}") for one in records])
+    records = (*predicted, *true)
+    wheres = [f"{where}: prediction"] * len(predicted) + [f"{where}: annotation"] * len(true)
+    if iou == "bbox":
+        boxes = [box_of(one.get("bbox"), own) for one, own in zip(records, wheres, strict=True)]
+        both: Any = np.array(boxes, dtype=np.float64)
+    else:
+        both = rles_of([one.get("segmentation") for one in records], size_hw, wheres)
+    sides = both[: len(predicted)], both[len(predicted) :]
     result: npt.NDArray[np.float64] = coco_mask.iou(*sides, [0] * len(true))
     return result
 
@@ -170,7 +172,7 @@ def areas(
 ) -> npt.NDArray[np.int64]:
     """(N,) areas of masks or boxes in pixels; boxes with no number above 1 are fractions of the picture."""
     if iou == "segm":
-        return rle_areas([rle_of(one.get("segmentation"), size_hw, where) for one in records])
+        return rle_areas(rles_of([one.get("segmentation") for one in records], size_hw, [where] * len(records)))
     boxes = np.array([box_of(one.get("bbox"), where) for one in records], dtype=np.float64).reshape(-1, 4)
     fractions = size_hw is not None and bool((boxes <= 1).all())
     pixels = size_hw[0] * size_hw[1] if size_hw is not None and fractions else 1
