@@ -134,8 +134,8 @@ def test_labels_of_pictures_that_are_not_listed_do_not_count() -> None:
                 ([3, 4], "predictions: prediction 0: expected runs of 0 or more that sum to 20000"),
             )
         ),
-        (labelled(segmentation=[[1, 2, 3]]), [], "ground truth: annotation 1: expected corners"),
-        (labelled(segmentation=None), [], "ground truth: annotation 1: expected a segmentation, got none"),
+        (labelled(segmentation=[[1, 2, 3]]), [], "ground truth: annotations\\[0\\]: expected corners"),
+        (labelled(segmentation=None), [], "ground truth: annotations\\[0\\]: expected a segmentation, got none"),
         (ground_truth(), [{"category_id": 1}], "expected image_id"),
     ],
 )

@@ -152,8 +152,8 @@ def test_many_at_once_are_what_they_are_alone() -> None:
     values = [whole, None, [[1, 2, 4, 2, 4, 5, 1, 5]], {"size": [7, 5], "counts": runs_of(MASK)}, [], whole]
     names = [f"frame {idx}" for idx in range(len(values))]
     assert read_segmentations(values, SIZE_HW, names) == [whole, None, whole, whole, None, whole]
-    assert read_segmentations([], SIZE_HW, []) == rles_of([], None, []) == []
-    assert rles_of([whole, encode_rle(large), whole], None, names[:3]) == [whole, encode_rle(large), whole]
+    assert read_segmentations([], SIZE_HW, []) == rles_of([], [], []) == []
+    assert rles_of([whole, encode_rle(large), whole], [None] * 3, names[:3]) == [whole, encode_rle(large), whole]
     for wrong, message in (
         (whole | {"counts": whole["counts"][:-1]}, "^frame 4: .* got a damaged one"),
         (encode_rle(large), "^frame 4: .* got one of 4 x 9"),
@@ -163,4 +163,4 @@ def test_many_at_once_are_what_they_are_alone() -> None:
         with pytest.raises(DataError, match=message):
             read_segmentations(values, SIZE_HW, names)
     with pytest.raises(DataError, match=r"^frame 1: .* got a damaged one"):
-        rles_of([whole, whole | {"counts": "0"}], None, names[:2])
+        rles_of([whole, whole | {"counts": "0"}], [None] * 2, names[:2])

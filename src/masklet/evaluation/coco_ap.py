@@ -19,7 +19,7 @@ from pycocotools.cocoeval import COCOeval
 from masklet.errors import DataError
 from masklet.evaluation.matching import FloatArray
 from masklet.evaluation.pair_files import SHAPE_KEYS, IouType, Record, box_of, load_json, size_of
-from masklet.evaluation.segmentations import rle_of
+from masklet.evaluation.segmentations import rles_of
 from masklet.ops.masks import rle_areas
 
 RANKED_ABOVE = 0.01
@@ -106,16 +106,19 @@ def _evaluated(
 def _index(content: Mapping[str, Any], iou: IouType, name: str) -> COCO:
     """An index of a copy with checked masks, whose annotations are numbered from 1: one of id 0 would never match."""
     sizes = {image["id"]: size_of(image) for image in content["images"]}
-    annotations = []
-    for number, annotation in enumerate(content["annotations"]):
-        one = dict(annotation) | {"id": number + 1, "iscrowd": int(annotation.get("iscrowd") or 0)}
-        if one["image_id"] in sizes and (iou == "segm" or ("area" not in one and one.get("segmentation"))):
-            where = f"{name}: annotation {annotation.get('id', number)}"
-            one["segmentation"] = rle_of(one.get("segmentation"), sizes[one["image_id"]], where)
-            one.setdefault("area", float(rle_areas([one["segmentation"]])[0]))
-        elif "area" not in one:
+    annotations = [
+        dict(annotation) | {"id": number + 1, "iscrowd": int(annotation.get("iscrowd") or 0)}
+        for number, annotation in enumerate(content["annotations"])
+    ]
+    masked = [
+        one
+        for one in annotations
+        if one["image_id"] in sizes and (iou == "segm" or ("area" not in one and one.get("segmentation")))
+    ]
+    _read_masks(masked, sizes, [f"{name}: annotations[{one['id'] - 1}]" for one in masked])
+    for one in annotations:
+        if "area" not in one:
             one["area"] = float(one["bbox"][2] * one["bbox"][3])
-        annotations.append(one)
     coco = COCO()
     coco.dataset = {key: content[key] for key in ("images", "categories")} | {"annotations": annotations}
     coco.createIndex()
@@ -125,19 +128,33 @@ def _index(content: Mapping[str, Any], iou: IouType, name: str) -> COCO:
 def _results(truth: COCO, answers: Sequence[Record], iou: IouType, *, positives_only: bool, name: str) -> COCO:
     known = {(one["image_id"], one["category_id"]) for one in truth.dataset["annotations"]}
     sizes = {image["id"]: size_of(image) for image in truth.dataset["images"]}
-    kept = []
+    kept, wheres = [], []
     for number, answer in enumerate(answers):
         picture = answer["image_id"]
         if picture in sizes and (not positives_only or (picture, answer["category_id"]) in known):
-            one = {key: answer[key] for key in ("image_id", "category_id", "score")}
-            if iou == "segm":
-                shape: Any = rle_of(answer.get("segmentation"), sizes[picture], f"{name}: prediction {number}")
-            else:
-                shape = box_of(answer.get("bbox"), f"{name}: prediction {number}")
-            kept.append(one | {SHAPE_KEYS[iou]: shape})  # the other shape would be taken for what is compared
+            # The other shape would be taken for what is compared.
+            keys = ("image_id", "category_id", "score")
+            kept.append({key: answer[key] for key in keys} | {SHAPE_KEYS[iou]: answer.get(SHAPE_KEYS[iou])})
+            wheres.append(f"{name}: prediction {number}")
+    if iou == "segm":
+        _read_masks(kept, sizes, wheres)
+    else:
+        for one, where in zip(kept, wheres, strict=True):
+            one["bbox"] = box_of(one["bbox"], where)
     if kept:
         return truth.loadRes(kept)
     empty = COCO()
     empty.dataset = truth.dataset | {"annotations": []}
     empty.createIndex()
     return empty
+
+
+def _read_masks(
+    records: Sequence[dict[str, Any]], sizes: Mapping[Any, tuple[int, int] | None], wheres: Sequence[str]
+) -> None:
+    """Puts a checked code and, where there is none, its area into records of listed pictures."""
+    values = [one.get("segmentation") for one in records]
+    rles = rles_of(values, [sizes[one["image_id"]] for one in records], wheres)
+    for one, rle, area in zip(records, rles, rle_areas(rles).tolist(), strict=True):
+        one["segmentation"] = rle
+        one.setdefault("area", float(area))

@@ -32,7 +32,7 @@ from masklet.evaluation.pair_files import (
     size_of,
     warn_of_strangers,
 )
-from masklet.evaluation.segmentations import rle_of
+from masklet.evaluation.segmentations import rles_of
 from masklet.ops.masks import rle_areas
 
 _log = logging.getLogger(__name__)
@@ -148,14 +148,13 @@ def _read(name: str, content: Any, predictions: str | Path | Sequence[Record], i
             lists = {"neg_category_ids": [1], "not_exhaustive_category_ids": [1] if category in partial else []}
             place = {"id": image_id, "height": size_hw[0], "width": size_hw[1]}
             categories[category].images.append(place | lists)
-        for one in objects:
-            shape = _shape(one, iou, size_hw, f"{where}: annotation")
-            categories[one["category_id"]].objects.append(shape | {"image_id": image_id})
+        for one, shape in zip(objects, _shapes(objects, iou, size_hw, f"{where}: annotation"), strict=True):
+            area = {"area": one["area"]} if isinstance(one.get("area"), int | float) else {}
+            categories[one["category_id"]].objects.append(shape | area | {"image_id": image_id})
         best = sorted(answers.records.get(image_id, ()), key=lambda one: -one["score"])[:MOST_ANSWERS]
-        for one in best:
-            if one["category_id"] in known:
-                shape = _shape(one, iou, size_hw, f"{where}: prediction", own_area=True)
-                categories[one["category_id"]].answers.append(shape | {"image_id": image_id, "score": one["score"]})
+        best = [one for one in best if one["category_id"] in known]
+        for one, shape in zip(best, _shapes(best, iou, size_hw, f"{where}: prediction"), strict=True):
+            categories[one["category_id"]].answers.append(shape | {"image_id": image_id, "score": one["score"]})
     return list(categories.values())
 
 
@@ -169,21 +168,23 @@ def _ids(image: Record, key: str, where: str) -> Sequence[Any]:
     return found
 
 
-def _shape(
-    record: Record, iou: IouType, size_hw: tuple[int, int], where: str, *, own_area: bool = False
-) -> dict[str, Any]:
-    """What is compared, and its area in pixels: that of the record, if it has one and its own is not asked for."""
+def _shapes(records: Sequence[Record], iou: IouType, size_hw: tuple[int, int], where: str) -> list[dict[str, Any]]:
+    """What is compared of the records of a picture, with areas in pixels."""
+    shapes: list[Any]
     if iou == "bbox":
-        shape: Any = box_of(record.get("bbox"), where)
-        area = shape[2] * shape[3]
+        shapes = [box_of(one.get("bbox"), where) for one in records]
+        areas = [width * height for _, _, width, height in shapes]
     else:
-        shape = rle_of(record.get("segmentation"), size_hw, where)
-        if shape["size"] != list(size_hw):
-            raise DataError(
-                f"{where}: expected a mask of the size of its picture, {list(size_hw)} (height, width), got "
-                f"{shape['size']}; resize it before it is encoded"
-            )
-        area = int(rle_areas([shape])[0])
-    if not own_area and isinstance(record.get("area"), int | float):
-        area = record["area"]
-    return {SHAPE_KEYS[iou]: shape, "area": float(area), "category_id": 1, "iscrowd": 0}
+        count = len(records)
+        shapes = [*rles_of([one.get("segmentation") for one in records], [size_hw] * count, [where] * count)]
+        for shape in shapes:
+            if shape["size"] != list(size_hw):
+                raise DataError(
+                    f"{where}: expected a mask of the size of its picture, {list(size_hw)} (height, width), got "
+                    f"{shape['size']}; resize it before it is encoded"
+                )
+        areas = rle_areas(shapes).tolist()
+    return [
+        {SHAPE_KEYS[iou]: shape, "area": float(area), "category_id": 1, "iscrowd": 0}
+        for shape, area in zip(shapes, areas, strict=True)
+    ]

@@ -161,7 +161,7 @@ def overlaps(
         boxes = [box_of(one.get("bbox"), own) for one, own in zip(records, wheres, strict=True)]
         both: Any = np.array(boxes, dtype=np.float64)
     else:
-        both = rles_of([one.get("segmentation") for one in records], size_hw, wheres)
+        both = rles_of([one.get("segmentation") for one in records], [size_hw] * len(records), wheres)
     sides = both[: len(predicted)], both[len(predicted) :]
     result: npt.NDArray[np.float64] = coco_mask.iou(*sides, [0] * len(true))
     return result
@@ -172,7 +172,8 @@ def areas(
 ) -> npt.NDArray[np.int64]:
     """(N,) areas of masks or boxes in pixels; boxes with no number above 1 are fractions of the picture."""
     if iou == "segm":
-        return rle_areas(rles_of([one.get("segmentation") for one in records], size_hw, [where] * len(records)))
+        values = [one.get("segmentation") for one in records]
+        return rle_areas(rles_of(values, [size_hw] * len(values), [where] * len(values)))
     boxes = np.array([box_of(one.get("bbox"), where) for one in records], dtype=np.float64).reshape(-1, 4)
     fractions = size_hw is not None and bool((boxes <= 1).all())
     pixels = size_hw[0] * size_hw[1] if size_hw is not None and fractions else 1

@@ -13,6 +13,7 @@ from masklet.errors import DataError
 from masklet.ops.masks import Rle, rle_areas
 
 T = TypeVar("T")
+_AT_ONCE = 1000  # codes; their letters are taken apart in int64
 
 
 def read_segmentations(values: Sequence[object], size_hw: tuple[int, int], wheres: Sequence[str]) -> list[Rle | None]:
@@ -38,12 +39,12 @@ def read_segmentations(values: Sequence[object], size_hw: tuple[int, int], where
     return rles
 
 
-def rles_of(values: Sequence[object], size_hw: tuple[int, int] | None, wheres: Sequence[str]) -> list[Rle]:
+def rles_of(values: Sequence[object], sizes_hw: Sequence[tuple[int, int] | None], wheres: Sequence[str]) -> list[Rle]:
     """The run-length codes of N masks that must be there but may be empty, in their own sizes if they have some.
 
     Args:
         values: as above, except null.
-        size_hw: height and width of the picture; polygons need it.
+        sizes_hw: height and width of the picture of each; polygons need it.
         wheres: what error messages call each.
 
     Raises:
@@ -52,7 +53,7 @@ def rles_of(values: Sequence[object], size_hw: tuple[int, int] | None, wheres: S
     found = [_named(where, parse_segmentation, value) for value, where in zip(values, wheres, strict=True)]
     areas = _areas_of_codes(found)
     rles = []
-    for idx, (value, one, where) in enumerate(zip(values, found, wheres, strict=True)):
+    for idx, (value, one, size_hw, where) in enumerate(zip(values, found, sizes_hw, wheres, strict=True)):
         if value is None:
             raise DataError(f"{where}: expected a segmentation, got none; compare boxes with --iou bbox")
         if isinstance(one, RunLengths):
@@ -66,7 +67,7 @@ def rles_of(values: Sequence[object], size_hw: tuple[int, int] | None, wheres: S
 
 def rle_of(value: object, size_hw: tuple[int, int] | None, where: str) -> Rle:
     """The same of one mask."""
-    return rles_of([value], size_hw, [where])[0]
+    return rles_of([value], [size_hw], [where])[0]
 
 
 def _areas_of_codes(found: Sequence[RunLengths | Polygons | None]) -> Mapping[int, int]:
@@ -78,10 +79,12 @@ def _areas_of_codes(found: Sequence[RunLengths | Polygons | None]) -> Mapping[in
             codes.append(one.counts)
             sizes.append(one.size_hw)
             places.append(idx)
-    if not codes:
-        return {}
-    whole, areas = read_codes(codes, sizes)
-    return {idx: area for idx, ok, area in zip(places, whole.tolist(), areas.tolist(), strict=True) if ok}
+    result: dict[int, int] = {}
+    for start in range(0, len(codes), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        whole, areas = read_codes(codes[part], sizes[part])
+        result |= {idx: area for idx, ok, area in zip(places[part], whole.tolist(), areas.tolist(), strict=True) if ok}
+    return result
 
 
 def _checked(code: RunLengths) -> Rle:
