@@ -10,12 +10,15 @@ import pytest
 
 import video_cases
 from command import masklet
+from label_map_cases import PREDICTED, TRUE, write_maps
 from masklet.checkpoint.save import save_native
 from masklet.model.build import build_model
 from masklet.synthetic.sprites import SpriteSheet
 from masklet.synthetic.world import EVALUATION
 from masklet.synthetic.writer import write_coco
 from pair_cases import EXAMPLE_A, EXAMPLE_C
+
+JF = ("--metric", "jf", "--ground-truth", "a.json", "--predictions", "p.json")
 
 
 @pytest.fixture
@@ -67,6 +70,23 @@ def test_other_metrics(files: Path, capsys: pytest.CaptureFixture[str], metric: 
     assert any(row.startswith(name) for row in out.split("\n"))
 
 
+def test_lvis(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = json.loads((files / "a.json").read_text())
+    for image in labels["images"]:
+        image |= {"neg_category_ids": [], "not_exhaustive_category_ids": []}
+    labels["categories"][0]["frequency"] = "c"
+    (files / "l.json").write_text(json.dumps(labels))
+    line = ("--metric", "lvis", "--ground-truth", files / "l.json", "--predictions", files / "p.json")
+    code, out, err = masklet(capsys, "evaluate", *line, "--json")
+    assert (code, err) == (0, "")
+    values = json.loads(out)
+    # As with --metric ap, where pairs without objects come after the right answers.
+    assert values["lvis_eval_segm_AP"] == values["lvis_eval_segm_AP_c"] == pytest.approx(0.7 + 0.3 * 34 / 101)
+    code, out, _ = masklet(capsys, "evaluate", *line, "--iou", "bbox")
+    assert code == 0
+    assert any(row.startswith("lvis_eval_bbox_AP_c ") for row in out.split("\n"))
+
+
 def test_videos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     box = {0: (0, 0, 10, 10), 1: (0, 0, 10, 10)}
     labels = video_cases.ground_truth([video_cases.masklet(1, box)], [(1, 1), (1, 2)])
@@ -84,6 +104,35 @@ def test_videos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "video_bbox_all_phrase_HOTA" in out
     code, _, err = masklet(capsys, "evaluate", *line[:4], "--model", "default")
     assert (code, err.count("\n")) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "mean", "row"),
+    [  # spec/evaluation.md 7.6
+        ((), (44.938530, 44.898990, 44.978070), "    44.94    44.90    44.98        2"),
+        (("--all-frames",), (55.144936, 54.969697, 55.320175), "    55.14    54.97    55.32        2"),
+    ],
+)
+def test_followed_objects(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], mean: tuple[float, ...], row: str
+) -> None:
+    write_maps(tmp_path / "true" / "bear", TRUE, palette=True)
+    write_maps(tmp_path / "mine" / "bear", PREDICTED)
+    write_maps(tmp_path / "mine" / "deer", PREDICTED)
+    line = ("--metric", "jf", "--ground-truth", tmp_path / "true", "--predictions", tmp_path / "mine", *options)
+    code, out, err = masklet(capsys, "evaluate", *line, "--json")
+    assert code == 0
+    assert "videos that are not in the ground truth do not count: 1" in err
+    values = json.loads(out)
+    videos = values.pop("videos")
+    assert values == pytest.approx({"J&F": mean[0], "J": mean[1], "F": mean[2], "objects": 2}, abs=1e-6)
+    assert videos == {"bear": values}
+    code, out, _ = masklet(capsys, "evaluate", *line)
+    assert (code, out.splitlines()[1:]) == (0, ["all videos" + row, "bear      " + row])
+    (tmp_path / "mine" / "bear" / "00001.png").unlink()
+    code, out, err = masklet(capsys, "evaluate", *line)
+    assert (code, out, err.count("\n")) == (1, "", 2)
+    assert "got none for 00001" in err
 
 
 def test_a_model_and_then_what_it_said(tmp_path: Path, sheet: SpriteSheet, capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,6 +188,17 @@ def test_categories_are_told_apart_if_asked_for(tmp_path: Path, capsys: pytest.C
         (("--ground-truth", "a.json", "--predictions", "p.json", "--save", "x"), 2, "it goes with --model"),
         (("--ground-truth", "a.json", "--predictions", "p.json", "--positives-only"), 2, "it goes with --metric ap"),
         (("--ground-truth", "a.json", "--predictions", "p.json", "--report", "a.json/r.html"), 1, "a.json"),
+        (("--ground-truth", "a.json", "--predictions", "p.json", "--all-frames"), 2, "it goes with --metric jf"),
+        ((*JF, "--ground-truth", "a.json"), 2, "several annotators go with --metric cgf1"),
+        ((*JF[:4], "--model", "default"), 2, "videos are scored from --predictions"),
+        ((*JF, "--images", "."), 2, "it does not go with videos"),
+        ((*JF, "--per-category"), 2, "it does not go with videos"),
+        ((*JF, "--iou", "bbox"), 2, "--metric jf compares masks"),
+        ((*JF, "--report", "r.html"), 2, "a report goes with --metric cgf1"),
+        (("--metric", "lvis", *JF[2:4], "--model", "default"), 2, "LVIS is scored from --predictions"),
+        (("--metric", "lvis", *JF[2:], "--per-category"), 2, "LVIS says what is asked of a picture"),
+        (("--metric", "lvis", *JF[2:]), 1, "a.json: expected LVIS' frequency r, c or f"),
+        (JF, 1, "a.json: expected folders VIDEO with label maps FRAME.png, got no folder"),
     ],
 )
 def test_bad_usage(

@@ -356,11 +356,11 @@ def test_what_counts_nowhere_is_said(caplog: pytest.LogCaptureFixture) -> None:
         (
             [BOTH],
             [PERFECT | {"segmentation": {"size": [1]}}],
-            "of its picture, [20, 40] (height, width), got [1]",
+            "expected a list of polygons [x, y, x, y ...] or {size: [height, width], counts}, got {'size': [1]}",
         ),
         ([BOTH], [{key: PERFECT[key] for key in ("image_id", "category_id", "score")}], "expected a segmentation"),
-        ([BOTH], [PERFECT | {"segmentation": {"size": [20, 40], "counts": "3"}}], "whose runs fill 20 x 40 pixels"),
-        ([BOTH], [PERFECT | {"segmentation": [[1, 2, 3]]}], "polygons of at least three points"),
+        ([BOTH], [PERFECT | {"segmentation": {"size": [20, 40], "counts": "3"}}], "run-length code of 800 pixels"),
+        ([BOTH], [PERFECT | {"segmentation": [[1, 2, 3]]}], "corners x, y, x, y ..., got 3 numbers"),
     ],
 )
 def test_files_that_cannot_be_used(ground_truth: Any, predictions: Any, message: str) -> None:

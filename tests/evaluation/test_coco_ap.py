@@ -83,6 +83,40 @@ def test_no_predictions_and_no_objects() -> None:
     assert evaluate_ap(ground_truth(), stranger)["coco_eval_segm_AP"] == 0
 
 
+def labelled(**changed: Any) -> dict[str, Any]:
+    labels = ground_truth()
+    labels["annotations"][0] |= changed
+    return labels
+
+
+def test_masks_in_all_forms() -> None:
+    truth, predictions = ground_truth(), copy.deepcopy(PREDICTIONS)
+    for form in (outline, runs):
+        for one in (*truth["annotations"], *predictions):
+            one["segmentation"] = form(one["bbox"])
+        values = evaluate_ap(truth, predictions, "segm")
+        assert list(values.values())[:9] == pytest.approx(ALL, abs=TOLERANCE)
+
+
+def outline(box: list[int]) -> list[list[int]]:
+    x, y, width, height = box
+    return [[x, y, x + width, y, x + width, y + height, x, y + height]]
+
+
+def runs(box: list[int]) -> dict[str, Any]:
+    pixels = np.zeros((100, 200), dtype=np.int64)
+    x, y, width, height = box
+    pixels[y : y + height, x : x + width] = 1
+    ends = np.flatnonzero(np.diff(pixels.T.ravel(), append=2)) + 1
+    return {"size": [100, 200], "counts": np.diff(ends, prepend=0).tolist()}
+
+
+def test_labels_of_pictures_that_are_not_listed_do_not_count() -> None:
+    labels = ground_truth()
+    labels["annotations"].append(labels["annotations"][0] | {"image_id": 99, "segmentation": None})
+    assert list(evaluate_ap(labels, PREDICTIONS).values())[:9] == pytest.approx(ALL, abs=TOLERANCE)
+
+
 @pytest.mark.parametrize(
     ("truth", "predictions", "message"),
     [
@@ -91,8 +125,17 @@ def test_no_predictions_and_no_objects() -> None:
         (
             ground_truth(),
             [{"image_id": 1, "category_id": 1, "score": 1.0}],
-            "score and segmentation in every prediction",
+            "predictions: prediction 0: expected a segmentation, got none",
         ),
+        *(
+            (ground_truth(), [PREDICTIONS[0] | {"segmentation": {"size": [100, 200], "counts": counts}}], message)
+            for counts, message in (
+                ("3", "predictions: prediction 0: expected a run-length code of 20000 pixels, got a damaged one"),
+                ([3, 4], "predictions: prediction 0: expected runs of 0 or more that sum to 20000"),
+            )
+        ),
+        (labelled(segmentation=[[1, 2, 3]]), [], "ground truth: annotations\\[0\\]: expected corners"),
+        (labelled(segmentation=None), [], "ground truth: annotations\\[0\\]: expected a segmentation, got none"),
         (ground_truth(), [{"category_id": 1}], "expected image_id"),
     ],
 )

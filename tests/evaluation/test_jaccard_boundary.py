@@ -1,12 +1,11 @@
 """J&F beside the obvious way: outlines pixel by pixel, widened with a disk."""
 
 import math
-from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from label_map_cases import PREDICTED, TRUE, A, B, Labels, labels
 from masklet.errors import InputError
 from masklet.evaluation.jaccard_boundary import (
     jaccard_boundary,
@@ -15,24 +14,6 @@ from masklet.evaluation.jaccard_boundary import (
     score_objects,
 )
 from masklet.ops.masks import BoolArray
-
-Labels = npt.NDArray[np.uint8]
-
-
-def labels(objects: Mapping[int, Mapping[int, tuple[int, int, int, int]]], frames: int = 5) -> Labels:
-    """Label maps of filled xywh boxes by object and frame."""
-    maps = np.zeros((frames, 60, 80), dtype=np.uint8)
-    for number, boxes in objects.items():
-        for frame, (x, y, width, height) in boxes.items():
-            maps[frame, y : y + height, x : x + width] = number
-    return maps
-
-
-A, B, C = (5, 5, 20, 20), (8, 5, 20, 20), (10, 5, 20, 20)
-TRUE = labels({1: {0: A, 1: B, 2: C, 4: C}, 2: {2: (50, 30, 10, 10), 3: (52, 30, 10, 10)}})
-PREDICTED = labels(
-    {1: {0: A, 1: (8, 5, 20, 16), 2: (14, 5, 20, 20), 3: (14, 5, 6, 6)}, 2: {3: (52, 31, 10, 10)}},
-)
 
 
 @pytest.mark.parametrize(

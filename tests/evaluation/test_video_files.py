@@ -145,7 +145,7 @@ def test_masks_of_another_size_are_refused() -> None:
     record["segmentations"][2] = {"size": [40, 20], "counts": [800]}
     truth = read_video_ground_truth(example_d()[0])
     with pytest.raises(
-        DataError, match=r"segmentations\[2\] of record 0 of predictions must have the size of its picture"
+        DataError, match=r"segmentations\[2\] of record 0 of predictions: expected a run-length code of 40 x 20 "
     ):
         read_video_predictions([record], truth)
 

@@ -187,7 +187,9 @@ def test_crowds_are_no_objects_for_cgf1_and_no_mistakes_for_ap() -> None:
 def test_masks_of_another_size_are_refused() -> None:
     truth, predictions = example_d()
     predictions[1]["segmentations"][0] = {"size": [40, 20], "counts": [3, 5, 792]}
-    with pytest.raises(DataError, match=r"segmentations\[0\] of record 1 of predictions must have the size of its pic"):
+    with pytest.raises(
+        DataError, match=r"segmentations\[0\] of record 1 of predictions: expected a run-length code of 40 x 20 "
+    ):
         evaluate_video(truth, predictions)
 
 

@@ -22,9 +22,11 @@ class Metric(StrEnum):
 
     CGF1 = "cgf1"
     AP = "ap"
+    LVIS = "lvis"
     COUNTING = "counting"
     PRESENCE = "presence"
     VIDEO = "video"
+    JF = "jf"
 
 
 class Iou(StrEnum):
@@ -36,10 +38,10 @@ class Iou(StrEnum):
 
 def evaluate(
     ground_truth: Annotated[
-        list[Path], typer.Option("--ground-truth", metavar="FILE", help="Labels; once for each annotator.")
+        list[Path], typer.Option("--ground-truth", metavar="PATH", help="Labels; once for each annotator.")
     ],
     predictions: Annotated[
-        Path | None, typer.Option("--predictions", metavar="FILE", help="Answers: a list of COCO results.")
+        Path | None, typer.Option("--predictions", metavar="PATH", help="Answers: a list of COCO results.")
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", metavar="M", help="Instead: ask this checkpoint file, folder, or name.")
@@ -51,6 +53,9 @@ def evaluate(
     ] = False,
     positives_only: Annotated[
         bool, typer.Option("--positives-only", help="For ap: leave out categories that a picture does not show.")
+    ] = False,
+    all_frames: Annotated[
+        bool, typer.Option("--all-frames", help="For jf: score the first and the last frame of a video, too.")
     ] = False,
     images: Annotated[
         Path | None, typer.Option("--images", metavar="DIR", help="Folder of the pictures. [that of the labels]")
@@ -68,29 +73,50 @@ def evaluate(
     """Score predictions, or a model, by the official metrics.
 
     Labels are SA-Co's pairs of picture and phrase, COCO's categories, or what 'masklet synth' writes; for --metric
-    video SA-Co/VEval's videos. A model is asked for every phrase, or every category, of every picture.
+    video SA-Co/VEval's videos; for --metric jf folders VIDEO/FRAME.png of label maps, and so are the predictions. A
+    model is asked for every phrase, or every category, of every picture.
     """
-    if (predictions is None) == (model is None):
-        raise typer.BadParameter("give one of --predictions and --model.", param_hint="--predictions")
-    if metric is not Metric.CGF1 and len(ground_truth) > 1:
-        raise typer.BadParameter("several annotators go with --metric cgf1.", param_hint="--ground-truth")
-    if metric is not Metric.CGF1 and report is not None:
-        raise typer.BadParameter("a report goes with --metric cgf1.", param_hint="--report")
-    if metric is not Metric.AP and positives_only:
-        raise typer.BadParameter("it goes with --metric ap.", param_hint="--positives-only")
-    if model is None and save is not None:
-        raise typer.BadParameter("it goes with --model.", param_hint="--save")
-    if metric is Metric.VIDEO and model is not None:
-        raise typer.BadParameter("videos are scored from --predictions.", param_hint="--model")
+    of_videos = metric in (Metric.VIDEO, Metric.JF)
+    for refused, option, message in (
+        ((predictions is None) == (model is None), "--predictions", "give one of --predictions and --model."),
+        (
+            metric is not Metric.CGF1 and len(ground_truth) > 1,
+            "--ground-truth",
+            "several annotators go with --metric cgf1.",
+        ),
+        (metric is not Metric.CGF1 and report is not None, "--report", "a report goes with --metric cgf1."),
+        (metric is not Metric.AP and positives_only, "--positives-only", "it goes with --metric ap."),
+        (metric is not Metric.JF and all_frames, "--all-frames", "it goes with --metric jf."),
+        (model is None and save is not None, "--save", "it goes with --model."),
+        (of_videos and model is not None, "--model", "videos are scored from --predictions."),
+        (metric is Metric.LVIS and model is not None, "--model", "LVIS is scored from --predictions."),
+        (metric is Metric.LVIS and per_category, "--per-category", "LVIS says what is asked of a picture."),
+        (of_videos and images is not None, "--images", "it does not go with videos."),
+        (of_videos and per_category, "--per-category", "it does not go with videos."),
+        (metric is Metric.JF and iou is Iou.BBOX, "--iou", "--metric jf compares masks."),
+    ):
+        if refused:
+            raise typer.BadParameter(message, param_hint=option)
 
     # Imported here: help needs none of it.
     from masklet.evaluation.cases import case_of_files
     from masklet.evaluation.coco_ap import RANKED_ABOVE
+    from masklet.evaluation.label_maps import evaluate_label_maps
+    from masklet.evaluation.lvis_ap import evaluate_lvis
     from masklet.evaluation.video_report import evaluate_video
 
+    if metric is Metric.JF:
+        assert predictions is not None
+        followed = evaluate_label_maps(ground_truth[0], predictions, skip_ends=not all_frames)
+        sys.stdout.write((json.dumps(followed.to_dict()) if as_json else followed.table()) + "\n")
+        return
     if metric is Metric.VIDEO:
         assert predictions is not None
         _print(evaluate_video(ground_truth[0], predictions, ("mask" if iou is Iou.SEGM else "bbox",)).scores, as_json)
+        return
+    if metric is Metric.LVIS:
+        assert predictions is not None
+        _print(evaluate_lvis(ground_truth[0], predictions, iou.value), as_json)
         return
     folder = ground_truth[0].parent if images is None else images
     if predictions is not None:

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import json
-from array import array
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
-from masklet.data.segmentation import Box, Polygons, RunLengths
+from masklet.data.segmentation import FORMS, MOST_PIXELS, Box, Polygons, RunLengths, is_size, parse_segmentation
 from masklet.errors import DataError
 
 Record = Mapping[str, Any]
 Id = int | str
 T = TypeVar("T")
-
-MOST_PIXELS: Final = 2**32 - 1
-"""Height times width: pycocotools counts in 32 bits."""
 
 _NUMBERS: Final = {int, float}
 _NAMES: Final = {
@@ -157,7 +152,7 @@ def size_of(record: Record, place: Place) -> tuple[int, int]:
         DataError: one is missing, no whole number, or below 1.
     """
     size_hw = value(record, "height", int, place), value(record, "width", int, place)
-    if not _possible(*size_hw):
+    if not is_size(size_hw):
         raise DataError(
             f"{place}: expected a height and width of at least 1 pixel and at most {MOST_PIXELS} together, got "
             f"{size_hw}; enter the picture's size"
@@ -193,24 +188,10 @@ def box_of(record: Record, place: Place, *, scale_hw: tuple[int, int] = (1, 1)) 
 
 def segmentation_of(record: Record, place: Place) -> RunLengths | Polygons | None:
     """`segmentation`: polygons, or a run-length code of either kind; None where it is missing or empty."""
-    found = record.get("segmentation")
-    if found is None or found == [] or found == {}:
-        return None
-    if type(found) is list:
-        if all(type(part) is list for part in found):
-            # Arrays: a quarter of the memory, and they check the type of every number.
-            with suppress(TypeError, OverflowError):
-                return Polygons(parts=tuple(array("d", part) for part in found))
-    elif type(found) is dict:
-        size, counts = found.get("size"), found.get("counts")
-        if type(size) is list and len(size) == 2 and set(map(type, size)) == {int} and _possible(size[0], size[1]):
-            if type(counts) is str:
-                return RunLengths(size_hw=(size[0], size[1]), counts=counts)
-            if type(counts) is list and set(map(type, counts)) <= {int}:
-                return RunLengths(size_hw=(size[0], size[1]), counts=tuple(counts))
-    raise _unexpected(
-        record, "segmentation", "a list of polygons [x, y, x, y ...] or {size: [height, width], counts}", place
-    )
+    try:
+        return parse_segmentation(record.get("segmentation"))
+    except DataError as error:
+        raise _unexpected(record, "segmentation", FORMS, place) from error
 
 
 def kind_of(found: object) -> str:
@@ -218,10 +199,6 @@ def kind_of(found: object) -> str:
     if isinstance(found, int | float | str | bool) and len(repr(found)) <= 40:
         return repr(found)
     return _NAMES.get(type(found).__name__, type(found).__name__)
-
-
-def _possible(height: int, width: int) -> bool:
-    return height >= 1 and width >= 1 and height * width <= MOST_PIXELS
 
 
 def _unexpected(record: Record, key: str, expected: str, place: Place) -> DataError:

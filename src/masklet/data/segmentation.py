@@ -1,17 +1,19 @@
-"""Segmentations as a data set holds them: run-length codes, polygons, mask files; each gives an `Rle` on demand.
+"""Segmentations as files hold them: run-length codes, polygons, mask files; each gives an `Rle` on demand.
 
 Unusual: nothing is handed to pycocotools that it does not check itself. It decodes a code that is too short to memory
-that was never written, takes a polygon of two corners for a box, and reserves memory in proportion to a polygon's
-circumference, however far outside the picture that lies.
+that was never written, runs for ever on some others, takes a polygon of two corners for a box, and reserves memory in
+proportion to a polygon's circumference, however far outside the picture that lies.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from array import array
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -23,11 +25,17 @@ from masklet.errors import DataError
 from masklet.media.images import MAX_PIXELS
 from masklet.ops.masks import Rle, encode_rle
 
+MOST_PIXELS = 2**32 - 1
+"""Height times width: pycocotools counts in 32 bits."""
+
 FARTHEST = 8
 """Corners may lie outside a picture by this many times its longer side; farther ones are taken for a mistake."""
 
 MOST_RUN_DIGITS = 7
 """Characters of one run in a code: 35 bits, more than any picture has pixels."""
+
+FORMS = "a list of polygons [x, y, x, y ...] or {size: [height, width], counts}"
+"""What `parse_segmentation` takes, for messages."""
 
 Box = tuple[float, float, float, float]
 
@@ -164,6 +172,57 @@ class MaskFile:
 Segmentation = RunLengths | Polygons | MaskFile
 
 
+# --- values out of JSON -----------------------------------------------------------------------------------------------
+
+
+def parse_segmentation(value: object) -> RunLengths | Polygons | None:
+    """COCO's forms of a mask, of any numbers: whether these make one is seen when its code is asked for.
+
+    Args:
+        value: a list of polygons, or an object with `size` and `counts`, compressed (text or bytes) or a list of runs;
+            null, `[]` and `{}` are none. It is not changed.
+
+    Raises:
+        DataError: anything else.
+    """
+    if value is None:
+        return None
+    if isinstance(value, list | tuple):
+        if not value:
+            return None
+        if all(isinstance(part, list | tuple | np.ndarray) for part in value):
+            # Arrays: a quarter of the memory, and they check the type of every number.
+            with suppress(TypeError, OverflowError):
+                return Polygons(parts=tuple(array("d", part) for part in value))
+    elif isinstance(value, Mapping):
+        if not value:
+            return None
+        size, counts = value.get("size"), value.get("counts")
+        if is_size(size):
+            size_hw = (int(size[0]), int(size[1]))
+            if isinstance(counts, str):
+                return RunLengths(size_hw=size_hw, counts=counts)
+            if isinstance(counts, bytes):
+                return RunLengths(size_hw=size_hw, counts=counts.decode("ascii", errors="replace"))
+            if isinstance(counts, list | tuple | np.ndarray) and all(map(_is_whole, set(map(type, counts)))):
+                return RunLengths(size_hw=size_hw, counts=tuple(map(int, counts)))
+    raise DataError(f"expected {FORMS}, got {_short(repr(value), 60)}; write it in one of COCO's forms")
+
+
+def is_size(value: Any) -> TypeGuard[Sequence[int]]:
+    """Whether these are two whole numbers that can be the height and width of a picture."""
+    return (
+        isinstance(value, list | tuple)
+        and len(value) == 2
+        and all(_is_whole(type(side)) and side >= 1 for side in value)
+        and int(value[0]) * int(value[1]) <= MOST_PIXELS
+    )
+
+
+def _is_whole(kind: type) -> bool:
+    return kind is int or issubclass(kind, np.integer)
+
+
 # --- mask files -------------------------------------------------------------------------------------------------------
 
 
@@ -280,5 +339,5 @@ def _size(size_hw: Sequence[int]) -> str:
     return f"{size_hw[1]} x {size_hw[0]} (width x height)"
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= 24 else f"{text[:24]}..."
+def _short(text: str, length: int = 24) -> str:
+    return text if len(text) <= length else f"{text[:length]}..."

@@ -7,20 +7,20 @@ crowd regions excuse what covers them, and no score is cut off.
 from __future__ import annotations
 
 import contextlib
-import copy
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from masklet.errors import DataError
 from masklet.evaluation.matching import FloatArray
-from masklet.evaluation.pair_files import SHAPE_KEYS, IouType, Record, load_json
+from masklet.evaluation.pair_files import SHAPE_KEYS, IouType, Record, box_of, load_json, size_of
+from masklet.evaluation.segmentations import rles_of
+from masklet.ops.masks import rle_areas
 
 RANKED_ABOVE = 0.01
 """Score of answers that a model is asked for: what lies below costs nearly all masks and changes precision hardly."""
@@ -56,7 +56,8 @@ def evaluate_ap(
     if isinstance(answers, str) or not isinstance(answers, Sequence):
         raise DataError(f"{answers_name}: expected a list of predictions, got {type(answers).__name__}")
     try:
-        stats = _evaluated(content, answers, iou, positives_only=positives_only).stats
+        names = (name, answers_name)
+        stats = _evaluated(content, answers, iou, positives_only=positives_only, names=names).stats
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise DataError(
             f"{answers_name}: expected image_id, category_id, score and {SHAPE_KEYS[iou]} in every prediction, and as "
@@ -85,51 +86,75 @@ def precision_at_recall(
 
 
 def _evaluated(
-    content: Mapping[str, Any], answers: Sequence[Record], iou: IouType, *, positives_only: bool
+    content: Mapping[str, Any],
+    answers: Sequence[Record],
+    iou: IouType,
+    *,
+    positives_only: bool,
+    names: tuple[str, str] = ("ground truth", "predictions"),
 ) -> COCOeval:
     with contextlib.redirect_stdout(io.StringIO()):  # it prints as it goes
-        truth = _index(content)
-        evaluator = COCOeval(truth, _results(truth, answers, iou, positives_only=positives_only), iou)
+        truth = _index(content, iou, names[0])
+        results = _results(truth, answers, iou, positives_only=positives_only, name=names[1])
+        evaluator = COCOeval(truth, results, iou)
         evaluator.evaluate()
         evaluator.accumulate()
         evaluator.summarize()
     return evaluator
 
 
-def _index(content: Mapping[str, Any]) -> COCO:
-    """An index of a copy whose annotations are numbered from 1: an object of id 0 would never match."""
-    coco = COCO()
+def _index(content: Mapping[str, Any], iou: IouType, name: str) -> COCO:
+    """An index of a copy with checked masks, whose annotations are numbered from 1: one of id 0 would never match."""
+    sizes = {image["id"]: size_of(image) for image in content["images"]}
     annotations = [
         dict(annotation) | {"id": number + 1, "iscrowd": int(annotation.get("iscrowd") or 0)}
         for number, annotation in enumerate(content["annotations"])
     ]
+    masked = [
+        one
+        for one in annotations
+        if one["image_id"] in sizes and (iou == "segm" or ("area" not in one and one.get("segmentation")))
+    ]
+    _read_masks(masked, sizes, [f"{name}: annotations[{one['id'] - 1}]" for one in masked])
+    for one in annotations:
+        if "area" not in one:
+            one["area"] = float(one["bbox"][2] * one["bbox"][3])
+    coco = COCO()
     coco.dataset = {key: content[key] for key in ("images", "categories")} | {"annotations": annotations}
     coco.createIndex()
-    for annotation in annotations:
-        if "area" not in annotation:
-            annotation["area"] = _area(coco, annotation)
     return coco
 
 
-def _area(coco: COCO, annotation: Record) -> float:
-    if annotation.get("segmentation"):
-        return float(coco_mask.area(coco.annToRLE(annotation)))
-    return float(annotation["bbox"][2] * annotation["bbox"][3])
-
-
-def _results(truth: COCO, answers: Sequence[Record], iou: IouType, *, positives_only: bool) -> COCO:
-    other: IouType = "segm" if iou == "bbox" else "bbox"  # would be taken for what is compared
+def _results(truth: COCO, answers: Sequence[Record], iou: IouType, *, positives_only: bool, name: str) -> COCO:
     known = {(one["image_id"], one["category_id"]) for one in truth.dataset["annotations"]}
-    pictures = {image["id"] for image in truth.dataset["images"]}
-    kept = [
-        {key: copy.copy(value) for key, value in answer.items() if key != SHAPE_KEYS[other]}
-        for answer in answers
-        if answer["image_id"] in pictures
-        and (not positives_only or (answer["image_id"], answer["category_id"]) in known)
-    ]
+    sizes = {image["id"]: size_of(image) for image in truth.dataset["images"]}
+    kept, wheres = [], []
+    for number, answer in enumerate(answers):
+        picture = answer["image_id"]
+        if picture in sizes and (not positives_only or (picture, answer["category_id"]) in known):
+            # The other shape would be taken for what is compared.
+            keys = ("image_id", "category_id", "score")
+            kept.append({key: answer[key] for key in keys} | {SHAPE_KEYS[iou]: answer.get(SHAPE_KEYS[iou])})
+            wheres.append(f"{name}: prediction {number}")
+    if iou == "segm":
+        _read_masks(kept, sizes, wheres)
+    else:
+        for one, where in zip(kept, wheres, strict=True):
+            one["bbox"] = box_of(one["bbox"], where)
     if kept:
         return truth.loadRes(kept)
     empty = COCO()
     empty.dataset = truth.dataset | {"annotations": []}
     empty.createIndex()
     return empty
+
+
+def _read_masks(
+    records: Sequence[dict[str, Any]], sizes: Mapping[Any, tuple[int, int] | None], wheres: Sequence[str]
+) -> None:
+    """Puts a checked code and, where there is none, its area into records of listed pictures."""
+    values = [one.get("segmentation") for one in records]
+    rles = rles_of(values, [sizes[one["image_id"]] for one in records], wheres)
+    for one, rle, area in zip(records, rles, rle_areas(rles).tolist(), strict=True):
+        one["segmentation"] = rle
+        one.setdefault("area", float(area))

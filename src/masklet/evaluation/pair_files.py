@@ -21,8 +21,8 @@ import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
 from masklet.errors import DataError
-from masklet.evaluation.segmentations import read_segmentation
-from masklet.ops.masks import Rle, rle_areas, rle_of_boundaries
+from masklet.evaluation.segmentations import rles_of
+from masklet.ops.masks import rle_areas
 
 _log = logging.getLogger(__name__)
 
@@ -155,12 +155,14 @@ def overlaps(
     """
     if not predicted or not true:
         return np.zeros((len(predicted), len(true)))
-    sides: list[Any] = []
-    for side, records in (("prediction", predicted), ("annotation", true)):
-        if iou == "bbox":
-            sides.append(np.array([_box(one.get("bbox"), f"{where}: {side}") for one in records], dtype=np.float64))
-        else:
-            sides.append([rle_of(one.get("segmentation"), size_hw, f"{where}: {side}") for one in records])
+    records = (*predicted, *true)
+    wheres = [f"{where}: prediction"] * len(predicted) + [f"{where}: annotation"] * len(true)
+    if iou == "bbox":
+        boxes = [box_of(one.get("bbox"), own) for one, own in zip(records, wheres, strict=True)]
+        both: Any = np.array(boxes, dtype=np.float64)
+    else:
+        both = rles_of([one.get("segmentation") for one in records], [size_hw] * len(records), wheres)
+    sides = both[: len(predicted)], both[len(predicted) :]
     result: npt.NDArray[np.float64] = coco_mask.iou(*sides, [0] * len(true))
     return result
 
@@ -170,8 +172,9 @@ def areas(
 ) -> npt.NDArray[np.int64]:
     """(N,) areas of masks or boxes in pixels; boxes with no number above 1 are fractions of the picture."""
     if iou == "segm":
-        return rle_areas([rle_of(one.get("segmentation"), size_hw, where) for one in records])
-    boxes = np.array([_box(one.get("bbox"), where) for one in records], dtype=np.float64).reshape(-1, 4)
+        values = [one.get("segmentation") for one in records]
+        return rle_areas(rles_of(values, [size_hw] * len(values), [where] * len(values)))
+    boxes = np.array([box_of(one.get("bbox"), where) for one in records], dtype=np.float64).reshape(-1, 4)
     fractions = size_hw is not None and bool((boxes <= 1).all())
     pixels = size_hw[0] * size_hw[1] if size_hw is not None and fractions else 1
     return np.rint(boxes[:, 2] * boxes[:, 3] * pixels).astype(np.int64)
@@ -182,7 +185,12 @@ def size_of(pair: Record) -> tuple[int, int] | None:
     return (int(pair["height"]), int(pair["width"])) if "height" in pair and "width" in pair else None
 
 
-def _box(box: Any, where: str) -> list[float]:
+def box_of(box: Any, where: str) -> list[float]:
+    """The four numbers of a record's `bbox`.
+
+    Raises:
+        DataError: they are none; `where` says of what.
+    """
     try:
         numbers = [float(value) for value in box]
     except (TypeError, ValueError):
@@ -190,27 +198,6 @@ def _box(box: Any, where: str) -> list[float]:
     if len(numbers) != 4 or not all(map(math.isfinite, numbers)):
         raise DataError(f"{where}: expected a bbox of four finite numbers x, y, width, height, got {box!r}")
     return numbers
-
-
-def rle_of(segmentation: Any, size_hw: tuple[int, int] | None, where: str) -> Rle:
-    """The run-length code of polygons or of such a code, compressed or not, checked.
-
-    Args:
-        segmentation: as in a file.
-        size_hw: of the picture in pixels; polygons need it.
-        where: what messages call it.
-
-    Raises:
-        DataError: it is nothing of the kind.
-    """
-    if isinstance(segmentation, Mapping) and isinstance(segmentation.get("size"), Sequence):
-        own = tuple(segmentation["size"])
-        size_hw = (own[0], own[1]) if len(own) == 2 and all(isinstance(side, int) for side in own) else size_hw
-    if segmentation is None:
-        raise DataError(f"{where}: expected a segmentation, got none; compare boxes with --iou bbox")
-    if size_hw is None:
-        raise DataError(f"{where}: polygons need width and height of their entry of images, got none")
-    return read_segmentation(segmentation, size_hw, where) or rle_of_boundaries(np.zeros(0, dtype=np.int64), size_hw)
 
 
 def load_json(source: str | Path | Any, what: str) -> tuple[str, Any]:

@@ -12,8 +12,9 @@ from masklet.evaluation.breakdown import by_phrase, by_size, kept_and_true, prec
 from masklet.evaluation.cgf1 import PairCounts, level_counts
 from masklet.evaluation.counting import CountingScores, count_objects, counting_scores
 from masklet.evaluation.html_report import Failure, html_report
-from masklet.evaluation.pair_files import IouType, PairId, Predictions, Record, Truth, rle_of, size_of
+from masklet.evaluation.pair_files import IouType, PairId, Predictions, Record, Truth, size_of
 from masklet.evaluation.presence import PresenceScores, presence_scores
+from masklet.evaluation.segmentations import rle_of
 from masklet.media.images import Pixels, read_image
 from masklet.ops.masks import Rle, rle_boxes
 from masklet.render.overlay import Drawn, draw_overlay

@@ -24,7 +24,7 @@ import numpy as np
 
 from masklet.errors import DataError
 from masklet.evaluation.matching import FloatArray
-from masklet.evaluation.segmentations import read_segmentation
+from masklet.evaluation.segmentations import read_segmentations
 from masklet.ops.masks import BoolArray, Rle, rle_boxes
 
 _log = logging.getLogger(__name__)
@@ -179,10 +179,8 @@ def read_video_predictions(source: FileOrObject, ground_truth: VideoGroundTruth)
 
 def _read_masklet(record: Mapping[str, Any], video: Video, where: str, *, score: float, crowd: bool) -> VideoMasklet:
     segmentations = _per_frame(record, "segmentations", video, where)
-    rles = tuple(
-        read_segmentation(value, video.size_hw, f"segmentations[{frame}] of {where}")
-        for frame, value in enumerate(segmentations)
-    )
+    names = [f"segmentations[{frame}] of {where}" for frame in range(video.frame_count)]
+    rles = tuple(read_segmentations(segmentations, video.size_hw, names))
     boxes_xyxy = np.zeros((video.frame_count, 4))
     if record.get("bboxes") is None:
         boxes_xyxy[[rle is not None for rle in rles]] = rle_boxes([rle for rle in rles if rle is not None])
