@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import video_cases
 from command import masklet
@@ -170,6 +172,37 @@ def test_categories_are_told_apart_if_asked_for(tmp_path: Path, capsys: pytest.C
     code, out, err = masklet(capsys, "evaluate", *line, "--per-category")
     assert (code, err) == (0, "")
     assert json.loads(out)["cgF1_eval_segm_IL_MCC"] == pytest.approx(-1, abs=1e-5)
+
+
+def test_average_precision_tells_categories_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = {
+        "images": [{"id": 1, "width": 40, "height": 20, "file_name": "1.jpg"}],
+        "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
+        "annotations": [EXAMPLE_A[0]["annotations"][0]],
+    }
+    (tmp_path / "l.json").write_text(json.dumps(labels))
+    for category, expected in ((1, 1.0), (2, 0.0)):
+        (tmp_path / "p.json").write_text(json.dumps([EXAMPLE_A[1][0] | {"category_id": category}]))
+        line = ("--ground-truth", tmp_path / "l.json", "--predictions", tmp_path / "p.json", "--json")
+        code, out, err = masklet(capsys, "evaluate", *line, "--metric", "ap")
+        assert (code, err) == (0, "")
+        assert json.loads(out)["coco_eval_segm_AP"] == pytest.approx(expected)
+
+
+def test_a_folder_of_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a model was tuned on in another format than JSON can be measured too."""
+    for folder in ("images", "masks/cat", "masks/dog"):
+        (tmp_path / "labels" / folder).mkdir(parents=True)
+    Image.new("RGB", (40, 20), (80, 90, 100)).save(tmp_path / "labels/images/a.png")
+    mask = np.zeros((20, 40), dtype=np.uint8)
+    Image.fromarray(mask).save(tmp_path / "labels/masks/dog/a.png")
+    mask[:10, :10] = 1
+    Image.fromarray(mask).save(tmp_path / "labels/masks/cat/a.png")
+    save_native(build_model("test", seed=0), tmp_path / "m.safetensors")
+    line = ("--ground-truth", tmp_path / "labels", "--model", tmp_path / "m.safetensors")
+    code, out, err = masklet(capsys, "evaluate", *line, "--metric", "presence", "--json")
+    assert (code, err) == (0, "")
+    assert (json.loads(out)["pairs"], json.loads(out)["positives"]) == (2, 1)
 
 
 @pytest.mark.parametrize(

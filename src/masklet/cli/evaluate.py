@@ -100,7 +100,7 @@ def evaluate(
 
     # Imported here: help needs none of it.
     from masklet.evaluation.cases import case_of_files
-    from masklet.evaluation.coco_ap import RANKED_ABOVE
+    from masklet.evaluation.coco_ap import RANKED_ABOVE, evaluate_ap
     from masklet.evaluation.label_maps import evaluate_label_maps
     from masklet.evaluation.lvis_ap import evaluate_lvis
     from masklet.evaluation.video_report import evaluate_video
@@ -117,6 +117,9 @@ def evaluate(
     if metric is Metric.LVIS:
         assert predictions is not None
         _print(evaluate_lvis(ground_truth[0], predictions, iou.value), as_json)
+        return
+    if metric is Metric.AP and predictions is not None and not per_category:
+        _print(evaluate_ap(ground_truth[0], predictions, iou.value, positives_only=positives_only), as_json)
         return
     folder = ground_truth[0].parent if images is None else images
     if predictions is not None:

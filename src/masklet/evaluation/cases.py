@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from masklet.data.open import open_dataset
 from masklet.evaluation.pair_files import PairId, Predictions, Record, Truth, load_json, read_predictions, read_truth
 from masklet.evaluation.pairs import CATEGORY_ID, answer_pairs, as_pairs, by_picture
+from masklet.evaluation.validation import dataset_pairs
 from masklet.inference.image_predictor import ImagePredictor
 
 _log = logging.getLogger(__name__)
@@ -47,7 +49,7 @@ def case_of_files(ground_truth: Sequence[Path], predictions: Path, *, per_catego
         DataError: a file is not in its layout.
     """
     name, answers = load_json(predictions, "predictions")
-    labels = [load_json(path, "ground truth")[1] for path in ground_truth]
+    labels = [_labels(path) for path in ground_truth]
     if not per_category:
         read = read_predictions(answers, name=name)
         annotators = [
@@ -95,7 +97,7 @@ def case_of_model(
         DataError: a file is not in its layout, or has no phrases.
         ImageError: a picture cannot be read.
     """
-    labels = [load_json(path, "ground truth")[1] for path in ground_truth]
+    labels = [_labels(path) for path in ground_truth]
     annotators = [
         read_truth(as_pairs(one, per_category=per_category), name=str(path))
         for one, path in zip(labels, ground_truth, strict=True)
@@ -109,6 +111,13 @@ def case_of_model(
         labels=labels[0],
         answers=by_picture(found.predictions, annotators[0]),
     )
+
+
+def _labels(path: Path) -> Any:
+    """Content of a file of labels; a folder, or YOLO's data.yaml, is read as a data set, whose prompts are pairs."""
+    if path.is_dir() or path.suffix in (".yaml", ".yml"):
+        return dataset_pairs(open_dataset(path))
+    return load_json(path, "ground truth")[1]
 
 
 def _has_queries(labels: object) -> bool:
