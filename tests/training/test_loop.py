@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -62,11 +63,16 @@ class OneBias:
         loss = (self.bias * (batch + noise)).sum()
         return loss, {"noise": noise}
 
-    def update(self, step: int) -> tuple[Tensor, float]:
-        norm = torch.nn.utils.clip_grad_norm_([self.bias], 1.0)
+    def clip(self) -> Tensor:
+        return torch.nn.utils.clip_grad_norm_([self.bias], 1.0)
+
+    def update(self, step: int) -> float:
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return norm, 0.01
+        return 0.01
+
+    def made_of(self, step: int) -> str:
+        return f"the number {step}"
 
     def optimizer_state(self) -> Any:
         return self.optimizer.state_dict()
@@ -140,6 +146,20 @@ def test_a_killed_worker_is_named_and_nothing_is_lost(tmp_path: Path) -> None:
     Loop(whole, tmp_path / "whole", device=CPU, workers=0).run()
     assert task.seen + again.seen == whole.seen
     assert torch.equal(again.bias, whole.bias)
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing(tmp_path: Path) -> None:
+    task = OneBias()
+    healthy = task.loss
+    task.loss = lambda batch, step: healthy(batch * (math.inf if step == 3 else 1), step)  # type: ignore[method-assign]
+    with pytest.raises(TrainingError, match=r"not finite at step 3 .*made of the number 3"):
+        Loop(task, tmp_path, device=CPU, workers=0).run()
+    assert torch.isfinite(task.bias).all()
+    again = OneBias()  # mended
+    loop = Loop(again, tmp_path, device=CPU, workers=0)
+    assert loop.step == 3
+    assert torch.equal(again.bias, task.bias)
+    assert loop.run()
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,8 @@ def test_a_step_clips_moves_at_two_rates_and_leaves_what_has_no_gradient() -> No
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     seen, fresh = model.vision_encoder.norm_in.weight, model.decoder.norm_out.weight
     (30 * seen.sum() + 40 * fresh.sum()).backward()
-    norm = optimizers.step(rate=1e-2, recognition_rate=1e-3, clip=1.0)
+    norm = optimizers.clip(1.0)
+    optimizers.step(rate=1e-2, recognition_rate=1e-3)
     width = len(seen)  # both have the width of the preset
     assert float(norm) == pytest.approx(50 * math.sqrt(width))
     # Adam's first step has the size of the rate whatever the gradient.

@@ -92,7 +92,16 @@ def test_rates_are_those_of_the_schedule(world: Dataset) -> None:
     for group in task._optimizer.param_groups:
         for parameter in group["params"]:
             parameter.grad = torch.zeros_like(parameter)
-    assert [task.update(step)[1] for step in range(4)] == pytest.approx([0, 4e-5, 8e-5, 8e-5 * (4 / 5) ** 0.5])
+    assert [task.update(step) for step in range(4)] == pytest.approx([0, 4e-5, 8e-5, 8e-5 * (4 / 5) ** 0.5])
+
+
+def test_a_step_names_its_pictures(world: Dataset) -> None:
+    settings = replace(SETTINGS, run=replace(SETTINGS.run, images=2, batches=2))
+    task = TuneTask(settings, build_model("test"), world)
+    names = task.made_of(1).split(", ")
+    assert len(names) == 4
+    assert all(Path(name).is_file() for name in names)
+    assert set(names) | set(task.made_of(0).split(", ")) == {str(picture.path) for picture in world if picture.prompts}
 
 
 def test_rounds_where_no_steps_are_named(world: Dataset) -> None:

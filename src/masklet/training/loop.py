@@ -70,8 +70,14 @@ class Task(Protocol):
     def loss(self, batch: Any, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of one batch of a step, and its parts for the log."""
 
-    def update(self, step: int) -> tuple[Tensor, float]:
-        """Changes the weights by their gradients; gives the norm of these before clipping, and the rate."""
+    def clip(self) -> Tensor:
+        """Limits the gradients; gives their norm before."""
+
+    def update(self, step: int) -> float:
+        """Changes the weights by their gradients, which are gone then; gives the rate."""
+
+    def made_of(self, step: int) -> str:
+        """What the batches of a step are made of, for messages."""
 
     def optimizer_state(self) -> Any:
         """State of the optimisers."""
@@ -251,15 +257,18 @@ class Loop:
                 (loss / len(batches)).backward()
             for name, term in {**terms, "loss": loss.detach()}.items():
                 sums[name] = sums.get(name, 0.0) + float(term) / len(batches)
-        norm, rate = self.task.update(self.step)
-        values = {**sums, "norm": float(norm)}
+        norm = self.task.clip()
         if not torch.isfinite(norm):
+            if self.processes.first and all(bool(torch.isfinite(one).all()) for one in self.task.model.parameters()):
+                self.save()
             raise TrainingError(
-                f"the gradient is not finite at step {self.step} (loss {values['loss']}); the last state is in "
-                f"{self.folder}: lower the rate and go on from there"
+                f"the gradient is not finite at step {self.step} (loss {sums['loss']:g}, made of "
+                f"{self.task.made_of(self.step)}); the last sound state is in {self.folder}: look at that data, or go "
+                "on from there with a lower rate"
             )
+        rate = self.task.update(self.step)
         self._average()
-        return {**values, "rate": rate}
+        return {**sums, "norm": float(norm), "rate": rate}
 
     def _quiet(self) -> contextlib.AbstractContextManager[None]:
         if not isinstance(self._loss, DistributedDataParallel):

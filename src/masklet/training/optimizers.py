@@ -49,24 +49,22 @@ class Optimizers:
         """All trained parameters."""
         return (parameter for part in self._parts for group in part.param_groups for parameter in group["params"])
 
-    def step(self, *, rate: float, recognition_rate: float, clip: float) -> Tensor:
-        """One step with the gradients that are there; parameters without one stay.
+    def clip(self, most: float) -> Tensor:
+        """Limits the norm of all gradients together; gives what it was, scalar."""
+        return nn.utils.clip_grad_norm_(self.parameters, most)
+
+    def step(self, *, rate: float, recognition_rate: float) -> None:
+        """One step with the gradients that are there, which are gone then; parameters without one stay.
 
         Args:
             rate: learning rate.
             recognition_rate: of what dense recognition has trained.
-            clip: greatest norm of all gradients together.
-
-        Returns:
-            The norm before clipping, scalar.
         """
-        norm = nn.utils.clip_grad_norm_(self.parameters, clip)
         for part in self._parts:
             for group in part.param_groups:
                 group["lr"] = recognition_rate if group["recognition"] else rate
             part.step()
             part.zero_grad(set_to_none=True)
-        return norm
 
     def state_dict(self) -> list[dict[str, Any]]:
         """State of both."""

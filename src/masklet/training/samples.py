@@ -110,12 +110,18 @@ class LabelledBatches(torch.utils.data.Dataset[tuple[PromptBatch, ...]]):
         return self.steps
 
     def __getitem__(self, step: int) -> tuple[PromptBatch, ...]:
-        made = []
-        for batch in range(self.batches):
-            place = (step * self.batches + batch) * self.processes + self.process
-            made.append(self._batch(range(place * self.images, (place + 1) * self.images)))
+        made = [self._batch(numbers) for numbers in self._numbers(step)]
         objects = sum(int(one.targets.counts.sum()) for one in made) / self.batches
         return tuple(replace(one, objects=objects) for one in made)
+
+    def pictures_of(self, step: int) -> list[LabelledPicture]:
+        """Those of all batches of a step of this process."""
+        return [self.picture(number) for numbers in self._numbers(step) for number in numbers]
+
+    def _numbers(self, step: int) -> list[range]:
+        """Numbers in the run of the pictures of each batch of a step; processes take batches in turns."""
+        places = [(step * self.batches + batch) * self.processes + self.process for batch in range(self.batches)]
+        return [range(place * self.images, (place + 1) * self.images) for place in places]
 
     def picture(self, number: int) -> LabelledPicture:
         """Picture `number` of the run: every round through the data has an order of its own."""

@@ -122,18 +122,26 @@ class TuneTask:
             terms = {**terms, "last_round": losses[-1].total.detach()}
         return torch.stack([loss.total for loss in losses]).sum(), terms
 
-    def update(self, step: int) -> tuple[Tensor, float]:
-        """Norm and greatest rate; see `Task`."""
+    def clip(self) -> Tensor:
+        """See `Task`."""
+        learning = [one for group in self._optimizer.param_groups for one in group["params"]]
+        return nn.utils.clip_grad_norm_(learning, self.settings.run.clip)
+
+    def made_of(self, step: int) -> str:
+        """Files of the pictures; see `Task`."""
+        return ", ".join(str(picture.path) for picture in self._batches.pictures_of(step))
+
+    def update(self, step: int) -> float:
+        """The greatest rate; see `Task`."""
         run = self.settings.run
         groups = self._optimizer.param_groups
         factor = inverse_square_root(
             step, steps=self.steps, warmup=run.warmup, timescale=run.timescale, cooldown=run.cooldown
         )
         set_rates(groups, factor)
-        norm = nn.utils.clip_grad_norm_([one for group in groups for one in group["params"]], run.clip)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
-        return norm, max(group["lr"] for group in groups)
+        return max(float(group["lr"]) for group in groups)
 
     def optimizer_state(self) -> dict[str, Any]:
         """See `Task`."""

@@ -78,13 +78,21 @@ class WorldTask:
             )
         return prompt_loss(self.model, self.heads, batch, stage.prompts or PromptSteps(), self.recipe.settings)
 
-    def update(self, step: int) -> tuple[Tensor, float]:
-        """Norm and rate; see `Task`."""
+    def clip(self) -> Tensor:
+        """See `Task`."""
+        return self._optimizers.clip(self.recipe.clip)
+
+    def made_of(self, step: int) -> str:
+        """Stage and number; see `Task`."""
+        return "scenes of stage {!r}, number {}".format(*self.stage(step))
+
+    def update(self, step: int) -> float:
+        """The rate; see `Task`."""
         stage, stage_step = self.recipe.locate(step)
         factor = rate_factor(stage_step, steps=stage.steps, warmup=stage.warmup, tail=stage.tail, final=stage.final)
         rate = stage.rate * factor
-        norm = self._optimizers.step(rate=rate, recognition_rate=rate * stage.recognition_factor, clip=self.recipe.clip)
-        return norm, rate
+        self._optimizers.step(rate=rate, recognition_rate=rate * stage.recognition_factor)
+        return rate
 
     def optimizer_state(self) -> list[dict[str, Any]]:
         """See `Task`."""
