@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from masklet.errors import ConfigError
-from masklet.training.settings import TrainSettings, read_settings
+from masklet.losses.total import LossWeights
+from masklet.training.settings import PRESETS, TrainSettings, read_settings
 
 TEXT = """
 base = "sam3.pt"
@@ -61,6 +62,26 @@ def test_changes_win(file: Path) -> None:
     assert TrainSettings(train=settings.train).run.steps == 0
 
 
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_are_settings_and_the_file_wins(tmp_path: Path, name: str) -> None:
+    (tmp_path / "t.toml").write_text(f'preset = "{name}"\n[train]\npath = "x"\n[rates]\ntext = 3e-6\n')
+    settings = read_settings(tmp_path / "t.toml", ["weights.l1=4.0"])
+    plain = TrainSettings(train=settings.train)
+    assert settings != plain
+    assert (settings.rates.text, settings.weights.l1, settings.weights.giou) == (3e-6, 4.0, 2.0)
+    for table, values in PRESETS[name].items():
+        for key, value in values.items():
+            if (table, key) != ("rates", "text"):
+                assert getattr(getattr(settings, table), key) == value
+
+
+def test_published_weights_of_one_layer() -> None:
+    """spec/training.md 6.7: 5, 2, 20, 20 and twice as much for one-to-many queries; no masks."""
+    weights = LossWeights(**PRESETS["rf100vl"]["weights"])
+    assert (weights.l1, weights.giou, weights.classification, weights.presence) == (5, 2, 20, 20)
+    assert (weights.one_to_many, weights.mask_focal, weights.pos_weight) == (2, 0, 10)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -75,6 +96,7 @@ def test_changes_win(file: Path) -> None:
         ("train=labels.json", "settings.train: expected a table of settings"),
         ("augment.smallest=2", "augment: expected 0 < smallest"),
         ("prompts.shown=0.9", "chances that sum to 1 at most"),
+        ("preset=coco", "preset must be one of rf100vl, odinw"),
         ("run.steps", "expected NAME=VALUE"),
         ("base.x=1", "is a value and no table"),
     ],

@@ -29,6 +29,32 @@ from masklet.losses.total import LossWeights
 from masklet.training.groups import Rates
 from masklet.training.samples import PromptSampling
 
+_NO_MASKS = {"mask_focal": 0.0, "mask_dice": 0.0, "semantic_focal": 0.0, "semantic_dice": 0.0}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # Released for Roboflow-100-VL: boxes only, 20 rounds through 100 pictures, one picture on each of two devices.
+    "rf100vl": {
+        "weights": {**_NO_MASKS, "pos_weight": 10.0},
+        "prompts": {"shown": 0.0, "shown_too": 0.0},
+        "run": {"masks": False},
+    },
+    # Released for ODinW-13, ten examples a class: the same with another weight of matched queries, and 40 rounds.
+    "odinw": {
+        "weights": {**_NO_MASKS, "pos_weight": 5.0},
+        "prompts": {"shown": 0.0, "shown_too": 0.0},
+        "run": {"masks": False, "rounds": 40},
+    },
+    # The original training's third stage (paper): corrections, rates of the second stage times 0.025. The second one
+    # had no presence token and is left out.
+    "paper-stage3": {
+        "weights": {"classification": 100.0, "presence": 20.0, "semantic_focal": 0.0, "semantic_dice": 0.0},
+        "rates": {"vision": 1.25e-5, "text": 2.5e-6, "rest": 2.5e-5},
+        "prompts": {"rounds": 5},
+        "run": {"warmup": 5000, "cooldown": 5000},
+    },
+}
+"""Published settings (spec/training.md 6.8, 7.2, 8) as what differs from the defaults here."""
+
 Adapt = Literal["full", "heads", "no-vision", "no-text", "no-encoders"]
 
 
@@ -56,7 +82,8 @@ class Run:
     """How long, and how much at a time.
 
     Attributes:
-        steps: of the run; 0 is 20 rounds through the data, as released for small data sets.
+        steps: of the run; 0 takes them from `rounds`.
+        rounds: through the data where `steps` is 0; 20 as released for small data sets.
         images: pictures that go through the model together.
         batches: of a step, whose gradients are averaged; for more pictures a step than memory holds.
         warmup: steps in which the rate rises.
@@ -75,6 +102,7 @@ class Run:
     """
 
     steps: int = 0
+    rounds: int = 20
     images: int = 1
     batches: int = 1
     warmup: int = 20
@@ -91,7 +119,14 @@ class Run:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 0), ("images", 1), ("batches", 1), ("validate_every", 1), ("workers", 0)):
+        for name, least in (
+            ("steps", 0),
+            ("rounds", 1),
+            ("images", 1),
+            ("batches", 1),
+            ("validate_every", 1),
+            ("workers", 0),
+        ):
             if getattr(self, name) < least:
                 raise ConfigError(f"run.{name} must be at least {least}, got {getattr(self, name)}")
         for name in ("warmup", "cooldown", "seed"):
@@ -154,9 +189,25 @@ def read_settings(path: Path, changes: Sequence[str] = ()) -> TrainSettings:
         raise ConfigError(f"{path}: expected TOML, got something else ({error})") from error
     for change in changes:
         _change(values, change)
+    values = _merged(_preset(values.pop("preset", None)), values)
     if "train" not in values:
         raise ConfigError(f'{path}: expected a table [train] with path = "LABELS", got none; say what to learn from')
     return from_dict(TrainSettings, values, "settings")
+
+
+def _preset(name: object) -> dict[str, Any]:
+    if name is not None and name not in PRESETS:
+        raise ConfigError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}; leave it out for the defaults")
+    return {} if name is None else PRESETS[str(name)]
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Both, table by table; `above` wins."""
+    both = below | above
+    for name in below.keys() & above.keys():
+        if isinstance(below[name], dict) and isinstance(above[name], dict):
+            both[name] = _merged(below[name], above[name])
+    return both
 
 
 def _change(values: dict[str, Any], change: str) -> None:

@@ -34,7 +34,6 @@ from masklet.training.schedule import inverse_square_root
 from masklet.training.settings import Adapt, TrainSettings
 
 _BLOCKS = (VisionBlock, TextBlock, GeometryLayer, FusionLayer, DecoderLayer)
-_ROUNDS = 20  # through the data where the settings name no steps
 _VISION = ("vision_encoder.", "neck.", "tracker_neck.")
 _TEXT = ("text_encoder.",)
 _HEADS = ("scoring.", "mask_head.", "decoder.box_head.", "decoder.presence_head.", "decoder.presence_norm.")
@@ -66,7 +65,7 @@ class TuneTask:
         run = settings.run
         pictures = sum(1 for picture in dataset if picture.prompts)
         a_step = run.images * run.batches * self._processes.count
-        self.steps = run.steps or max(1, -(-_ROUNDS * pictures // a_step))
+        self.steps = run.steps or max(1, -(-run.rounds * pictures // a_step))
         self.ema = run.ema
         self.weights_dtype = torch.float32
         self._batches = LabelledBatches(
