@@ -59,6 +59,17 @@ def test_presence_hides_what_classes_are_sure_of() -> None:
     assert not after.box_valid.any()
 
 
+def test_what_may_be_unlabelled_is_not_called_wrong() -> None:
+    outputs = LayerOutputs(
+        class_logits=torch.tensor([[9.0], [9.0]]),
+        boxes_cxcywh_norm=torch.tensor([[THERE], [THERE]]),
+        presence_logits=torch.tensor([9.0, 9.0]),
+    )
+    exhaustive = torch.tensor([False, True])
+    targets = Targets(counts=torch.tensor([0, 0]), boxes_cxcywh_norm=torch.zeros(0, 4), exhaustive=exhaustive)
+    assert corrected(shown(2), outputs, targets).box_valid.tolist() == [[False], [True]]
+
+
 def test_a_coin_decides_between_both() -> None:
     torch.manual_seed(0)
     labels = [int(correct((HERE, HERE), (True, True), [THERE]).box_labels[0, 0]) for _ in range(200)]

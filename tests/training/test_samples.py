@@ -42,7 +42,7 @@ def data(folder: Path, *pictures: LabelledPicture) -> Dataset:
 
 
 def batches(dataset: Dataset, **changes: Any) -> LabelledBatches:
-    options = {"prompts": PLAINLY, "augmentation": PLAIN, "images": 1, "batches": 1, "steps": 9, "seed": 0} | changes
+    options = {"prompts": PLAINLY, "augmentation": PLAIN, "images": 1, "batches": 1, "seed": 0} | changes
     return LabelledBatches(dataset, TEST, **options)
 
 
@@ -73,6 +73,20 @@ def test_crowds_and_what_is_cut_away_are_no_answers(tmp_path: Path) -> None:
     assert batch.targets.counts.tolist() == [1]
 
 
+def test_what_cannot_be_asked_is_left_out(tmp_path: Path) -> None:
+    """Crowds alone are no answer and no absence; absent concepts may be unwanted; other pictures go on."""
+    crowd_only = labelled(tmp_path, "a.png", (DOG,), crowd=2)
+    absent_only = labelled(tmp_path, "b.png", (COW,))
+    too_many = labelled(tmp_path, "c.png", (Prompt(phrase="all", instance_idx=(0,) * 13),))
+    fine = labelled(tmp_path, "d.png", (CAT, DOG), crowd=2)
+    source = batches(data(tmp_path, crowd_only, absent_only, too_many, fine), prompts=replace(PLAINLY, absent=0))
+    assert [picture.path.name for picture in source.pictures] == ["d.png"]
+    (batch,) = source[5]
+    assert batch.targets.counts.tolist() == [2]
+    with pytest.raises(DataError, match="prompts that can be asked"):
+        batches(data(tmp_path, crowd_only, too_many))
+
+
 def test_at_most_so_many_with_answers_first(tmp_path: Path) -> None:
     absent = tuple(Prompt(phrase=f"thing {number}") for number in range(20))
     dataset = data(tmp_path, labelled(tmp_path, "a.png", (*absent[:10], CAT, *absent[10:], DOG)))
@@ -91,7 +105,7 @@ def test_exemplars_alone_and_with_the_phrase(tmp_path: Path) -> None:
     visual, cat = Tokenizer(TEST.text.context, TEST.text.merges)(["visual", "cat"])
     kinds: Counter[str] = Counter()
     several = 0
-    source = batches(dataset, prompts=PromptSampling(shown=0.3, shown_too=0.4), steps=300)
+    source = batches(dataset, prompts=PromptSampling(shown=0.3, shown_too=0.4))
     for step in range(300):
         (batch,) = source[step]
         count = int(batch.exemplars.box_valid[0].sum())
@@ -124,7 +138,7 @@ def test_exemplars_of_the_labels_stay(tmp_path: Path) -> None:
 def test_rounds_through_the_data(tmp_path: Path) -> None:
     pictures = [labelled(tmp_path, f"{name}.png", (DOG,)) for name in "abcde"]
     nothing = labelled(tmp_path, "f.png", ())
-    source = batches(data(tmp_path, *pictures, nothing), images=2, batches=2, steps=5)
+    source = batches(data(tmp_path, *pictures, nothing), images=2, batches=2)
     names = [source.picture(number).path.name for number in range(20)]
     rounds = [names[start : start + 5] for start in range(0, 20, 5)]
     assert all(sorted(one) == [f"{name}.png" for name in "abcde"] for one in rounds)
@@ -150,7 +164,7 @@ def test_the_same_step_is_the_same_batch(tmp_path: Path) -> None:
 
 
 def test_nothing_to_learn_and_impossible_settings(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="expected pictures with prompts"):
+    with pytest.raises(DataError, match="expected pictures with prompts that can be asked"):
         batches(data(tmp_path, labelled(tmp_path, "a.png", ())))
     for wrong in ({"most": 0}, {"absent": -1}, {"rounds": -1}, {"shown": 0.8, "shown_too": 0.3}, {"shown": -0.1}):
         with pytest.raises(ConfigError, match=r"prompts[:.]"):

@@ -104,7 +104,7 @@ def test_a_step_names_its_pictures(world: Dataset) -> None:
     assert set(names) | set(task.made_of(0).split(", ")) == {str(picture.path) for picture in world if picture.prompts}
 
 
-def test_rounds_where_no_steps_are_named(world: Dataset) -> None:
+def test_epochs_where_no_steps_are_named(world: Dataset) -> None:
     settings = replace(SETTINGS, run=replace(SETTINGS.run, steps=0, images=2, batches=3))
     assert TuneTask(settings, build_model("test"), world).steps == -(-20 * 5 // 6)
 

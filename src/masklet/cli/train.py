@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,8 +64,8 @@ def train(
     with joined(device) as (processes, place):
         if tunes:
             loop = _tune(Path(what), changes or [], folder, place, processes, check=check)
-        elif processes.count > 1:
-            raise InputError(f"{what} is trained by one process, got {processes.count}; start it without torchrun")
+        elif processes.world_size > 1:
+            raise InputError(f"{what} is trained by one process, got {processes.world_size}; start it without torchrun")
         else:
             loop = _recipe(what, scale, folder, place)
         if loop is None:
@@ -92,19 +93,23 @@ def _tune(
     path: Path, changes: list[str], folder: Path, device: torch.device, processes: Processes, *, check: bool
 ) -> Loop | None:
     """The run that the settings describe; None if only its data was to be looked at."""
-    from masklet.checkpoint import load_model
+    from masklet.checkpoint import describe, load_model
+    from masklet.checkpoint.hub import find_weights
     from masklet.evaluation.validation import validator
     from masklet.training.loop import Loop
     from masklet.training.settings import read_settings
     from masklet.training.tune_task import TuneTask
 
     settings = read_settings(path, changes)
-    model = load_model(settings.base, device=device, dtype="float32", image_size=settings.run.image_size)
-    queries = model.config.decoder.queries
-    data = _checked(settings.train, path.parent, queries, loud=check)
-    held_out = None if settings.validation is None else _checked(settings.validation, path.parent, queries, loud=check)
+    weights = find_weights(settings.base)
+    # The labels first: a large model takes its time to load.
+    queries = describe(weights, with_hash=False).config.decoder.queries
+    checked = functools.partial(_checked, base=path.parent, queries=queries, loud=check, speaks=processes.first)
+    data = checked(settings.train)
+    held_out = None if settings.validation is None else checked(settings.validation)
     if check:
         return None
+    model = load_model(weights, device=device, dtype="float32", image_size=settings.run.image_size)
     return Loop(
         TuneTask(settings, model, data, processes),
         folder,
@@ -116,8 +121,8 @@ def _tune(
     )
 
 
-def _checked(source: Source, base: Path, queries: int, *, loud: bool) -> Dataset:
-    """A data set that can be trained on; what is wrong with it goes to stderr, or with `loud` to stdout.
+def _checked(source: Source, *, base: Path, queries: int, loud: bool, speaks: bool) -> Dataset:
+    """A data set that can be trained on; if this process `speaks`, what is wrong with it is told, with `loud` in full.
 
     Raises:
         DataError: something that must be mended first.
@@ -139,9 +144,9 @@ def _checked(source: Source, base: Path, queries: int, *, loud: bool) -> Dataset
         f"{len(dataset)} pictures, {len(prompts)} prompts ({absent} of absent concepts), "
         f"{len(dataset.vocabulary)} phrases"
     )
-    if loud:
+    if loud and speaks:
         sys.stdout.write(f"{dataset.source}: {counts}\n{findings_table(findings)}\n")
-    elif findings:
+    elif findings and speaks:
         say(f"{dataset.source}: {sum(one.count for one in findings)} findings; --check shows them", "note")
     fatal = [finding for finding in findings if finding.severity == "fatal"]
     if fatal:

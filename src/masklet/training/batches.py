@@ -30,7 +30,7 @@ from masklet.types import VISUAL, ExemplarBatch, Targets
 MIXED = -1  # a patch that shows too little of too many things to be labelled
 BACKGROUND = 0
 _OWN_SHARE = 0.25  # of a patch that a sprite must cover to name it
-_MASK_SCALE = 4  # mask logits have this many cells per patch side
+MASK_SCALE = 4  # mask logits have this many cells per patch side
 _BOX_JITTER = 0.06  # users do not draw exact boxes: standard deviation as a fraction of the box's side
 _POINT_CHANCE = 0.2  # exemplars that are points instead of boxes
 _ASPECTS = (0.65, 1.55)  # width / height of pictures that are not square
@@ -243,7 +243,7 @@ def _boxes(scene: Scene) -> Tensor:
 
 def _soft_masks(scene: Scene, grid: int) -> Tensor:
     """(N, 4 grid, 4 grid) share of each cell that an instance covers."""
-    cells = _MASK_SCALE * grid
+    cells = MASK_SCALE * grid
     if not scene.instances:
         return torch.zeros(0, cells, cells)
     return F.interpolate(torch.from_numpy(scene.masks()).float()[:, None], (cells, cells), mode="area")[:, 0]

@@ -36,6 +36,8 @@ def corrected(exemplars: ExemplarBatch, outputs: LayerOutputs, targets: Targets)
     for row, mine in enumerate(targets.boxes_cxcywh_norm.split(targets.counts.tolist())):
         shown = outputs.boxes_cxcywh_norm[row, scores[row] > FOUND_SCORE].float().clamp(0, 1)
         missed, wrong = _mistakes(shown, mine.float())
+        if targets.exhaustive is not None and not targets.exhaustive[row]:
+            wrong = wrong[:0]  # it may be an instance that nobody labelled
         if not len(missed) and not len(wrong):
             continue
         positive = bool(torch.rand(()) < 0.5) if len(missed) and len(wrong) else bool(len(missed))

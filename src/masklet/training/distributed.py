@@ -21,19 +21,19 @@ class Processes:
     """Who trains together.
 
     Attributes:
-        number: of this process; number 0 writes files and speaks.
-        count: how many there are.
+        rank: number of this process; 0 writes files and speaks.
+        world_size: how many there are.
         group: to communicate with; None for one alone.
     """
 
-    number: int = 0
-    count: int = 1
+    rank: int = 0
+    world_size: int = 1
     group: ProcessGroup | None = None
 
     @property
     def first(self) -> bool:
         """Whether this process writes files and speaks."""
-        return self.number == 0
+        return self.rank == 0
 
     def wait(self) -> None:
         """Until all are here."""
@@ -68,7 +68,7 @@ def joined(device: str) -> Iterator[tuple[Processes, torch.device]]:
     torch.distributed.init_process_group("nccl" if place.type == "cuda" else "gloo")
     try:
         yield (
-            Processes(number=torch.distributed.get_rank(), count=count, group=torch.distributed.group.WORLD),
+            Processes(rank=torch.distributed.get_rank(), world_size=count, group=torch.distributed.group.WORLD),
             place,
         )
     finally:

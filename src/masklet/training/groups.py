@@ -13,8 +13,8 @@ from typing import Any
 
 from torch import nn
 
-_VISION = ("vision_encoder.", "neck.", "tracker_neck.")
-_TEXT = ("text_encoder.",)
+VISION = ("vision_encoder.", "neck.", "tracker_neck.")
+TEXT = ("text_encoder.",)
 _TRUNK = "vision_encoder."
 _BLOCKS = _TRUNK + "blocks."
 _TRUNK_INPUT = (_TRUNK + "patch_embed.", _TRUNK + "norm_in.")
@@ -76,9 +76,9 @@ def parameter_groups(model: nn.Module, rates: Rates, *, vision_depth: int) -> li
 
 def base_rate(name: str, rates: Rates, *, vision_depth: int) -> float:
     """Base learning rate of a parameter of `Detector`."""
-    if name.startswith(_TEXT):
+    if name.startswith(TEXT):
         return rates.text
-    if not name.startswith(_VISION):
+    if not name.startswith(VISION):
         return rates.rest
     if not name.startswith(_TRUNK) or name.startswith(_FULL_RATE):
         return rates.vision

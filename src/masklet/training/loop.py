@@ -285,7 +285,7 @@ class Loop:
     def _validate(self, validate: Validate) -> None:
         """Measures the averaged weights and keeps them if they are the best so far."""
         model = self.averaged_model()
-        figures = validate(model)
+        figures = validate(model.to(self.device))
         name, value = next(iter(figures.items()))
         path = self.folder / "validation.jsonl"
         earlier = path.read_text(encoding="utf-8").splitlines() if path.exists() else []

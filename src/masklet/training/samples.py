@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from masklet.config import ModelConfig
@@ -20,12 +19,12 @@ from masklet.data.dataset import Dataset, LabelledPicture, Prompt
 from masklet.data.decode import decode
 from masklet.data.transforms import Augmentation, NetworkPicture, to_network
 from masklet.errors import ConfigError, DataError
+from masklet.losses.mask import downsample_masks
 from masklet.model.tokenizer import Tokenizer
 from masklet.ops.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
-from masklet.training.batches import PromptBatch
+from masklet.training.batches import MASK_SCALE, PromptBatch
 from masklet.types import VISUAL, ExemplarBatch, Targets
 
-_MASK_CELLS = 4  # of the mask head per side of a patch
 _EXEMPLAR_STD = 0.1  # of a drawn box's edges, as a share of its side (spec/training.md 2.1)
 _EXEMPLAR_MOST = 20 / 1008  # greatest move of an edge, as a share of the input
 
@@ -70,11 +69,10 @@ class LabelledBatches(torch.utils.data.Dataset[tuple[PromptBatch, ...]]):
         prompts: what is asked.
         augmentation: how pictures vary.
         images: pictures of a batch.
-        batches: of a step, whose gradients are added up.
-        steps: of the run.
+        batches: of a step, whose gradients are averaged.
         seed: of all that is random.
-        process: number of this process among `processes`, which share the pictures of every step.
-        processes: how many train together.
+        rank: number of this process among those that share the pictures of every step.
+        world_size: how many these are.
 
     Raises:
         DataError: no picture has a prompt.
@@ -89,25 +87,22 @@ class LabelledBatches(torch.utils.data.Dataset[tuple[PromptBatch, ...]]):
         augmentation: Augmentation,
         images: int,
         batches: int,
-        steps: int,
         seed: int,
-        process: int = 0,
-        processes: int = 1,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
-        self.pictures = [picture for picture in dataset if picture.prompts]
+        self.prompts, self.augmentation = prompts, augmentation
+        self.images, self.batches, self.seed = images, batches, seed
+        self.rank, self.world_size = rank, world_size
+        self.queries = config.decoder.queries
+        self.pictures = [picture for picture in dataset if any(map(len, self._askable(picture)))]
         if not self.pictures:
             raise DataError(
-                f"{dataset.source}: expected pictures with prompts, got none; label something, or nothing is learned"
+                f"{dataset.source}: expected pictures with prompts that can be asked, got none; label something, or "
+                "see the limits in prompts"
             )
-        self.prompts, self.augmentation = prompts, augmentation
-        self.images, self.batches, self.steps, self.seed = images, batches, steps, seed
-        self.process, self.processes = process, processes
-        self.queries = config.decoder.queries
         self.size, self.grid = config.vision.image_size, config.vision.grid
         self.tokenizer = Tokenizer(config.text.context, config.text.merges)
-
-    def __len__(self) -> int:
-        return self.steps
 
     def __getitem__(self, step: int) -> tuple[PromptBatch, ...]:
         made = [self._batch(numbers) for numbers in self._numbers(step)]
@@ -120,7 +115,7 @@ class LabelledBatches(torch.utils.data.Dataset[tuple[PromptBatch, ...]]):
 
     def _numbers(self, step: int) -> list[range]:
         """Numbers in the run of the pictures of each batch of a step; processes take batches in turns."""
-        places = [(step * self.batches + batch) * self.processes + self.process for batch in range(self.batches)]
+        places = [(step * self.batches + batch) * self.world_size + self.rank for batch in range(self.batches)]
         return [range(place * self.images, (place + 1) * self.images) for place in places]
 
     def picture(self, number: int) -> LabelledPicture:
@@ -144,7 +139,7 @@ class LabelledBatches(torch.utils.data.Dataset[tuple[PromptBatch, ...]]):
             targets=Targets(
                 counts=counts,
                 boxes_cxcywh_norm=torch.cat(boxes),
-                masks=_cells(torch.cat(masks), _MASK_CELLS * self.grid),
+                masks=downsample_masks(torch.cat(masks), (MASK_SCALE * self.grid,) * 2),
                 masks_valid=torch.cat(valid),
                 exhaustive=torch.tensor([one.exhaustive for _, one in asked]),
             ),
@@ -163,12 +158,25 @@ class LabelledBatches(torch.utils.data.Dataset[tuple[PromptBatch, ...]]):
 
     def _chosen(self, labelled: LabelledPicture, rng: np.random.Generator) -> list[Prompt]:
         """Prompts of a picture: with an answer first, then absent ones; each at random, in the order of the labels."""
-        answered = [place for place, prompt in enumerate(labelled.prompts) if prompt.instance_idx]
-        absent = [place for place, prompt in enumerate(labelled.prompts) if not prompt.instance_idx]
-        answered = [place for place in answered if len(labelled.prompts[place].instance_idx) <= self.queries]
+        answered, absent = self._askable(labelled)
         taken = rng.permutation(answered)[: self.prompts.most].tolist()
         taken += rng.permutation(absent)[: min(self.prompts.absent, self.prompts.most - len(taken))].tolist()
         return [labelled.prompts[int(place)] for place in sorted(taken)]
+
+    def _askable(self, labelled: LabelledPicture) -> tuple[list[int], list[int]]:
+        """Places of the prompts with an answer, and of those about absent concepts.
+
+        Left out are answers of more instances than there are queries, and those of crowds alone: the concept is there,
+        but no instance of it can be shown.
+        """
+        answered, absent = [], []
+        for place, prompt in enumerate(labelled.prompts):
+            count = sum(not labelled.instances[idx].crowd for idx in prompt.instance_idx)
+            if not prompt.instance_idx:
+                absent.append(place)
+            elif 0 < count <= self.queries:
+                answered.append(place)
+        return answered, absent if self.prompts.absent else []
 
     def _asked(self, prompt: Prompt, seen: NetworkPicture, kept: Tensor, rng: np.random.Generator) -> _Asked:
         instances = [idx for idx in prompt.instance_idx if kept[idx]]
@@ -224,10 +232,3 @@ def _exemplar_batch(each: Sequence[Sequence[tuple[Tensor, int]]]) -> ExemplarBat
         point_labels=torch.zeros(count, 0, dtype=torch.int64),
         point_valid=torch.zeros(count, 0, dtype=torch.bool),
     )
-
-
-def _cells(masks: Tensor, cells: int) -> Tensor:
-    """(M, cells, cells) share of each cell that (M, R, R) bool masks cover."""
-    if not len(masks):
-        return torch.zeros(0, cells, cells)
-    return F.interpolate(masks[:, None].float(), (cells, cells), mode="area")[:, 0]

@@ -42,7 +42,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "odinw": {
         "weights": {**_NO_MASKS, "pos_weight": 5.0},
         "prompts": {"shown": 0.0, "shown_too": 0.0},
-        "run": {"masks": False, "rounds": 40},
+        "run": {"masks": False, "epochs": 40},
     },
     # The original training's third stage (paper): corrections, rates of the second stage times 0.025. The second one
     # had no presence token and is left out.
@@ -82,8 +82,8 @@ class Run:
     """How long, and how much at a time.
 
     Attributes:
-        steps: of the run; 0 takes them from `rounds`.
-        rounds: through the data where `steps` is 0; 20 as released for small data sets.
+        steps: of the run; 0 takes them from `epochs`.
+        epochs: rounds through the data where `steps` is 0; 20 as released for small data sets.
         images: pictures that go through the model together.
         batches: of a step, whose gradients are averaged; for more pictures a step than memory holds.
         warmup: steps in which the rate rises.
@@ -102,7 +102,7 @@ class Run:
     """
 
     steps: int = 0
-    rounds: int = 20
+    epochs: int = 20
     images: int = 1
     batches: int = 1
     warmup: int = 20
@@ -119,19 +119,11 @@ class Run:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("steps", 0),
-            ("rounds", 1),
-            ("images", 1),
-            ("batches", 1),
-            ("validate_every", 1),
-            ("workers", 0),
-        ):
-            if getattr(self, name) < least:
-                raise ConfigError(f"run.{name} must be at least {least}, got {getattr(self, name)}")
-        for name in ("warmup", "cooldown", "seed"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"run.{name} must be at least 0, got {getattr(self, name)}")
+        least = dict.fromkeys(("epochs", "images", "batches", "validate_every"), 1)
+        least |= dict.fromkeys(("steps", "workers", "warmup", "cooldown", "seed"), 0)
+        for name, value in least.items():
+            if getattr(self, name) < value:
+                raise ConfigError(f"run.{name} must be at least {value}, got {getattr(self, name)}")
         if self.timescale < 1 or not self.clip > 0 or not 0 <= self.ema < 1:
             raise ConfigError(
                 f"run: expected timescale >= 1, clip above 0 and ema in 0..1 (exclusive), got {self.timescale}, "

@@ -28,14 +28,18 @@ from masklet.model.vision_encoder import VisionBlock
 from masklet.training.batches import PromptBatch
 from masklet.training.corrections import corrected
 from masklet.training.distributed import Processes
-from masklet.training.groups import parameter_groups, set_rates
+from masklet.training.groups import TEXT, VISION, parameter_groups, set_rates
 from masklet.training.samples import LabelledBatches
 from masklet.training.schedule import inverse_square_root
 from masklet.training.settings import Adapt, TrainSettings
 
 _BLOCKS = (VisionBlock, TextBlock, GeometryLayer, FusionLayer, DecoderLayer)
-_VISION = ("vision_encoder.", "neck.", "tracker_neck.")
-_TEXT = ("text_encoder.",)
+_FROZEN: dict[Adapt, tuple[str, ...]] = {
+    "full": (),
+    "no-vision": VISION,
+    "no-text": TEXT,
+    "no-encoders": VISION + TEXT,
+}
 _HEADS = ("scoring.", "mask_head.", "decoder.box_head.", "decoder.presence_head.", "decoder.presence_norm.")
 
 
@@ -63,9 +67,6 @@ class TuneTask:
             checkpoint_blocks(model)
         self.modules: Mapping[str, nn.Module] = {"model": model}
         run = settings.run
-        pictures = sum(1 for picture in dataset if picture.prompts)
-        a_step = run.images * run.batches * self._processes.count
-        self.steps = run.steps or max(1, -(-run.rounds * pictures // a_step))
         self.ema = run.ema
         self.weights_dtype = torch.float32
         self._batches = LabelledBatches(
@@ -75,11 +76,12 @@ class TuneTask:
             augmentation=settings.augment,
             images=run.images,
             batches=run.batches,
-            steps=self.steps,
             seed=run.seed,
-            process=self._processes.number,
-            processes=self._processes.count,
+            rank=self._processes.rank,
+            world_size=self._processes.world_size,
         )
+        a_step = run.images * run.batches * self._processes.world_size
+        self.steps = run.steps or -(-run.epochs * len(self._batches.pictures) // a_step)
         self._loss = LossSettings(masks=MaskSettings(resolution="prediction"))
         self._optimizer = torch.optim.AdamW(
             parameter_groups(model, settings.rates, vision_depth=model.config.vision.depth)
@@ -156,7 +158,7 @@ class TuneTask:
 
     def begun(self, step: int) -> str:
         """The settings, all of which count from the first step on; see `Task`."""
-        return json.dumps([self.settings.to_dict(), self.steps, self._processes.count])
+        return json.dumps([self.settings.to_dict(), self.steps, self._processes.world_size])
 
 
 def checkpoint_blocks(model: Detector) -> None:
@@ -170,7 +172,6 @@ def checkpoint_blocks(model: Detector) -> None:
 
 def freeze(model: Detector, adapt: Adapt) -> None:
     """Lets only those parameters learn that `settings.TrainSettings.adapt` names."""
-    still = {"full": (), "heads": (), "no-vision": _VISION, "no-text": _TEXT, "no-encoders": _VISION + _TEXT}[adapt]
     for name, parameter in model.named_parameters():
-        learns = name.startswith(_HEADS) if adapt == "heads" else not name.startswith(still or ("-",))
+        learns = name.startswith(_HEADS) if adapt == "heads" else not name.startswith(_FROZEN[adapt])
         parameter.requires_grad_(learns)
