@@ -25,6 +25,7 @@ from masklet.synthetic.scenes import Crowd, Instance, Scene
 from masklet.synthetic.sprites import SpriteSheet, default_sheet
 from masklet.synthetic.symbols import COLOURS
 from masklet.synthetic.world import phrase_book, training_scene
+from masklet.training.drawn import PromptExemplars, drawn_box, exemplar_batch
 from masklet.types import VISUAL, ExemplarBatch, Targets
 
 MIXED = -1  # a patch that shows too little of too many things to be labelled
@@ -32,6 +33,7 @@ BACKGROUND = 0
 _OWN_SHARE = 0.25  # of a patch that a sprite must cover to name it
 MASK_SCALE = 4  # mask logits have this many cells per patch side
 _BOX_JITTER = 0.06  # users do not draw exact boxes: standard deviation as a fraction of the box's side
+_BOX_MOST = 0.15  # greatest move of an edge, as a fraction of the box's side
 _POINT_CHANCE = 0.2  # exemplars that are points instead of boxes
 _ASPECTS = (0.65, 1.55)  # width / height of pictures that are not square
 _SQUARE_CHANCE = 0.5
@@ -259,37 +261,16 @@ def _size_hw(rng: np.random.Generator, size: int) -> tuple[int, int]:
 
 def _exemplars(asked: Sequence[tuple[Scene, Question]], rng: np.random.Generator) -> ExemplarBatch:
     """Positive and negative exemplars of each prompt: boxes as a hand would draw them, some points."""
-    boxes: list[list[Tensor]] = [[] for _ in asked]
-    points: list[list[Tensor]] = [[] for _ in asked]
-    box_labels: list[list[int]] = [[] for _ in asked]
-    point_labels: list[list[int]] = [[] for _ in asked]
-    for row, (scene, question) in enumerate(asked):
+    each = [PromptExemplars() for _ in asked]
+    for mine, (scene, question) in zip(each, asked, strict=True):
         for label, chosen in ((1, question.positives), (0, question.negatives)):
             for instance in chosen:
                 if rng.random() < _POINT_CHANCE:
-                    points[row].append(_point_inside(scene, instance, rng))
-                    point_labels[row].append(label)
+                    mine.points.append((_point_inside(scene, instance, rng), label))
                 else:
-                    boxes[row].append(_drawn_box(_boxes(scene)[instance], rng))
-                    box_labels[row].append(label)
-    most_boxes, most_points = max(map(len, boxes)), max(map(len, points))
-    return ExemplarBatch(
-        boxes_cxcywh_norm=torch.stack([_pad_rows(_stacked(rows, 4), most_boxes) for rows in boxes]),
-        box_labels=_padded(box_labels, most_boxes, 0),
-        box_valid=_padded([[1] * len(rows) for rows in boxes], most_boxes, 0).bool(),
-        points_xy_norm=torch.stack([_pad_rows(_stacked(rows, 2), most_points) for rows in points]),
-        point_labels=_padded(point_labels, most_points, 0),
-        point_valid=_padded([[1] * len(rows) for rows in points], most_points, 0).bool(),
-    )
-
-
-def _drawn_box(box: Tensor, rng: np.random.Generator) -> Tensor:
-    """The box with each edge a little off, inside the picture."""
-    cx, cy, width, height = box.tolist()
-    edges = np.array([cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2])
-    edges += rng.normal(0, _BOX_JITTER, 4).clip(-0.15, 0.15) * np.array([width, height, width, height])
-    x0, y0, x1, y1 = edges.clip(0, 1)
-    return torch.tensor([(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0], dtype=torch.float32)
+                    box = drawn_box(_boxes(scene)[instance], rng, std=_BOX_JITTER, most=_BOX_MOST)
+                    mine.boxes.append((box, label))
+    return exemplar_batch(each)
 
 
 def _point_inside(scene: Scene, instance: int, rng: np.random.Generator) -> Tensor:
@@ -298,10 +279,6 @@ def _point_inside(scene: Scene, instance: int, rng: np.random.Generator) -> Tens
     place = rng.integers(len(rows))
     height, width = scene.size_hw
     return torch.tensor([(columns[place] + 0.5) / width, (rows[place] + 0.5) / height], dtype=torch.float32)
-
-
-def _stacked(rows: list[Tensor], columns: int) -> Tensor:
-    return torch.stack(rows) if rows else torch.zeros(0, columns)
 
 
 def _pad_rows(rows: Tensor, most: int) -> Tensor:

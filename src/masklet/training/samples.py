@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -21,9 +20,9 @@ from masklet.data.transforms import Augmentation, NetworkPicture, to_network
 from masklet.errors import ConfigError, DataError
 from masklet.losses.mask import downsample_masks
 from masklet.model.tokenizer import Tokenizer
-from masklet.ops.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from masklet.training.batches import MASK_SCALE, PromptBatch
-from masklet.types import VISUAL, ExemplarBatch, Targets
+from masklet.training.drawn import PromptExemplars, drawn_box, exemplar_batch
+from masklet.types import VISUAL, Targets
 
 _EXEMPLAR_STD = 0.1  # of a drawn box's edges, as a share of its side (spec/training.md 2.1)
 _EXEMPLAR_MOST = 20 / 1008  # greatest move of an edge, as a share of the input
@@ -135,7 +134,7 @@ class LabelledBatches(torch.utils.data.Dataset[tuple[PromptBatch, ...]]):
             pixels=torch.stack([picture.pixels for picture, _ in samples]),
             image_idx=torch.tensor([image for image, _ in asked]),
             token_ids=self.tokenizer([one.phrase for _, one in asked]),
-            exemplars=_exemplar_batch([one.exemplars for _, one in asked]),
+            exemplars=exemplar_batch([one.exemplars for _, one in asked]),
             targets=Targets(
                 counts=counts,
                 boxes_cxcywh_norm=torch.cat(boxes),
@@ -187,48 +186,21 @@ class LabelledBatches(torch.utils.data.Dataset[tuple[PromptBatch, ...]]):
             positive = rng.permutation(instances)[:count].tolist()
             phrase = VISUAL if chance < self.prompts.shown else phrase
         labelled = [(idx, 1) for idx in positive] + [(idx, 0) for idx in prompt.negative_idx]
+        jitter = {"std": _EXEMPLAR_STD, "most_norm": _EXEMPLAR_MOST}
+        boxes = [(drawn_box(seen.boxes_cxcywh_norm[idx], rng, **jitter), label) for idx, label in labelled]
         return _Asked(
             phrase=phrase,
             instances=instances,
             exhaustive=prompt.exhaustive,
-            exemplars=[(_drawn(seen.boxes_cxcywh_norm[idx], rng), label) for idx, label in labelled],
+            exemplars=PromptExemplars(boxes=boxes),
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Asked:
-    """A prompt of a picture in a batch: places of its instances, exemplar boxes (4,) cxcywh with their labels."""
+    """A prompt of a picture in a batch: places of its instances, and what is shown."""
 
     phrase: str
     instances: list[int]
     exhaustive: bool
-    exemplars: list[tuple[Tensor, int]]
-
-
-def _drawn(box_cxcywh_norm: Tensor, rng: np.random.Generator) -> Tensor:
-    """The box as a hand would draw it: each edge a little off, inside the input."""
-    x0, y0, x1, y1 = cxcywh_to_xyxy(box_cxcywh_norm).tolist()
-    sides = np.array([x1 - x0, y1 - y0, x1 - x0, y1 - y0])
-    off = (rng.normal(0, _EXEMPLAR_STD, 4) * sides).clip(-_EXEMPLAR_MOST, _EXEMPLAR_MOST)
-    edges: npt.NDArray[np.float64] = (np.array([x0, y0, x1, y1]) + off).clip(0, 1)
-    if edges[2] <= edges[0] or edges[3] <= edges[1]:
-        return box_cxcywh_norm
-    return xyxy_to_cxcywh(torch.from_numpy(edges).float())
-
-
-def _exemplar_batch(each: Sequence[Sequence[tuple[Tensor, int]]]) -> ExemplarBatch:
-    """Exemplars of P prompts, padded to the most of any."""
-    count, most = len(each), max((len(one) for one in each), default=0)
-    boxes, labels = torch.zeros(count, most, 4), torch.zeros(count, most, dtype=torch.int64)
-    valid = torch.zeros(count, most, dtype=torch.bool)
-    for row, exemplars in enumerate(each):
-        for column, (box, label) in enumerate(exemplars):
-            boxes[row, column], labels[row, column], valid[row, column] = box, label, True
-    return ExemplarBatch(
-        boxes_cxcywh_norm=boxes,
-        box_labels=labels,
-        box_valid=valid,
-        points_xy_norm=torch.zeros(count, 0, 2),
-        point_labels=torch.zeros(count, 0, dtype=torch.int64),
-        point_valid=torch.zeros(count, 0, dtype=torch.bool),
-    )
+    exemplars: PromptExemplars
