@@ -151,15 +151,16 @@ class BatchMaker:
         mask_prompts: int,
         coloured: int = 0,
         shown: int = 0,
+        scene_scale: tuple[float, float] = (1.0, 1.0),
     ) -> PromptBatch:
         """`images` ordinary scenes of `size` pixels with `questions` prompts of all kinds each.
 
-        `coloured` prompts more for each are about colours, `shown` more are asked by exemplars alone. At most
-        `mask_prompts` prompts, taken at random among those that have an answer, carry masks.
+        `coloured` prompts more for each are about colours, `shown` more are asked by exemplars alone. Scenes are drawn
+        at `scene_scale` times the size, anything between the two, and resized. At most `mask_prompts` prompts, taken at random among those that have an answer, carry masks.
         """
         rng = np.random.default_rng([12, seed])
         made = [
-            training_scene(seed * images + i, _size_hw(rng, size), questions=questions, sheet=self.sheet)
+            training_scene(seed * images + i, _size_hw(rng, size, scene_scale), questions=questions, sheet=self.sheet)
             for i in range(images)
         ]
         for more, settings in ((coloured, _COLOURED), (shown, _SHOWN)):
@@ -251,8 +252,10 @@ def _soft_masks(scene: Scene, grid: int) -> Tensor:
     return F.interpolate(torch.from_numpy(scene.masks()).float()[:, None], (cells, cells), mode="area")[:, 0]
 
 
-def _size_hw(rng: np.random.Generator, size: int) -> tuple[int, int]:
-    """Of the picture before it is stretched to a square; its shorter side is `size`."""
+def _size_hw(rng: np.random.Generator, size: int, scale: tuple[float, float]) -> tuple[int, int]:
+    """Of the picture before it is resized to a square of `size`; its shorter side is `scale` times that."""
+    if scale != (1.0, 1.0):
+        size = round(size * float(np.exp(rng.uniform(*np.log(scale)))))
     if rng.random() < _SQUARE_CHANCE:
         return size, size
     aspect = float(np.exp(rng.uniform(*np.log(_ASPECTS))))

@@ -139,6 +139,7 @@ class _Steps(Dataset[tuple[DenseBatch | PromptBatch]]):
             mask_prompts=prompts.mask_prompts,
             coloured=prompts.coloured,
             shown=prompts.shown,
+            scene_scale=prompts.scene_scale,
         )
         return (prompt_batch,)
 
