@@ -41,6 +41,8 @@ CASES: dict[str, tuple[Adapt, Run]] = {
     "full, blocks kept short": ("full", replace(ALL, checkpointing=True)),
     "full, no masks": ("full", replace(ALL, masks=False)),
     "full, no one-to-many": ("full", replace(ALL, one_to_many=False)),
+    "lora": ("lora", ALL),
+    "lora, blocks kept short": ("lora", replace(ALL, checkpointing=True)),
     "no-vision": ("no-vision", ALL),
     "no-text": ("no-text", ALL),
     "no-encoders": ("no-encoders", ALL),

@@ -31,6 +31,7 @@ NOT_IN_THE_CORE = (
     "regex",
     "requests",
     "supervision",
+    "tensorboardX",
     "torchvision",
     "transformers",
     "uvicorn",

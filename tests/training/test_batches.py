@@ -151,7 +151,7 @@ def test_pictures_are_of_several_shapes(maker: BatchMaker) -> None:
     """Users' pictures are not square; stretched ones must be in the training."""
     from masklet.training.batches import _size_hw
 
-    sizes = {_size_hw(np.random.default_rng(seed), 84) for seed in range(40)}
+    sizes = {_size_hw(np.random.default_rng(seed), 84, (1.0, 1.0)) for seed in range(40)}
     assert (84, 84) in sizes
     assert any(height > width for height, width in sizes) and any(height < width for height, width in sizes)
     assert all(min(size) == 84 and max(size) <= 84 * 1.56 for size in sizes)

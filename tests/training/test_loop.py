@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from masklet.checkpoint import load_detector
+from masklet.checkpoint import load_detector, save_native
+from masklet.checkpoint.load import with_state
 from masklet.errors import OutputError, TrainingError
 from masklet.model.build import build_model
 from masklet.model.detector import Detector
@@ -46,10 +48,16 @@ class OneBias:
         self.model = build_model("test", seed=0)
         self.modules = {"model": self.model}
         self.steps, self.ema, self.fatal, self.parts = steps, 0.9, fatal, parts
-        self.weights_dtype = torch.float32
+        self.loads_after = ""
         self.bias = self.model.decoder.norm_out.bias
         self.optimizer = torch.optim.SGD([self.bias], lr=0.01, momentum=0.9)
         self.seen: list[tuple[float, float]] = []
+
+    def finished(self, learned: Mapping[str, Tensor]) -> Detector:
+        return with_state(self.model.config, learned)
+
+    def write(self, learned: Mapping[str, Tensor], path: Path) -> None:
+        save_native(self.finished(learned), path)
 
     def batches(self) -> Dataset[tuple[Tensor, ...]]:
         return Numbers(self.fatal, self.parts)
@@ -102,7 +110,7 @@ def test_a_killed_run_goes_on_with_the_same_numbers(tmp_path: Path, save_every: 
     assert loop.run()
     assert again.seen == whole.seen[-len(again.seen) :]
     assert torch.equal(again.bias, whole.bias)
-    assert all(torch.equal(ours, theirs) for ours, theirs in zip(loop.averages, uncut.averages, strict=True))
+    assert all(torch.equal(ours, uncut.averages[name]) for name, ours in loop.averages.items())
 
 
 def test_gradients_of_batches_are_averaged(tmp_path: Path) -> None:
@@ -115,6 +123,38 @@ def test_gradients_of_batches_are_averaged(tmp_path: Path) -> None:
     step = torch.full_like(before, expected)
     step = step / max(1.0, float(step.norm()))  # clipped
     torch.testing.assert_close(before - many.bias, 0.01 * step)
+
+
+def test_curves_hold_what_the_logs_hold_and_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.record_writer import masked_crc32c
+
+    monkeypatch.setattr(loop_module, "LOG_EVERY", 1)
+
+    def run(seconds: float | None = None) -> None:
+        Loop(OneBias(steps=3), tmp_path, device=CPU, workers=0, validate=lambda _: {"good": 0.5}, tensorboard=True).run(
+            seconds=seconds
+        )
+
+    run(seconds=0.0)
+    run()
+    written: list[tuple[int, str, float]] = []
+    purged: list[int] = []
+    for path in sorted((tmp_path / "tensorboard").iterdir()):
+        content = path.read_bytes()
+        while content:  # TFRecord: length, its checksum, record, its checksum
+            length = int.from_bytes(content[:8], "little")
+            assert int.from_bytes(content[8:12], "little") == masked_crc32c(content[:8])
+            event = Event.FromString(content[12 : 12 + length])
+            written += [(event.step, each.tag, each.simple_value) for each in event.summary.value]
+            purged += [event.step] if event.HasField("session_log") else []
+            content = content[16 + length :]
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    noise = {step: value for step, tag, value in written if tag == "training/noise"}
+    assert noise == pytest.approx({line["step"]: line["noise"] for line in lines}, rel=1e-3)
+    assert [step for step, tag, _ in written if tag == "training/loss"] == [1, 2, 3]
+    assert [(step, value) for step, tag, value in written if tag == "validation/good"] == [(3, 0.5)]
+    assert purged == [0, 1]
 
 
 def test_validation_keeps_the_best(tmp_path: Path) -> None:
@@ -179,4 +219,5 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
 
 if __name__ == "__main__":  # a run that kills itself: FOLDER STEP SECONDS_BETWEEN_STATES
     loop_module.SAVE_EVERY = float(sys.argv[3])
+    loop_module.SAVING_SHARE = 0
     Loop(OneBias(fatal=int(sys.argv[2])), Path(sys.argv[1]), device=CPU, workers=0).run()

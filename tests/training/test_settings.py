@@ -91,7 +91,7 @@ def test_published_weights_of_one_layer() -> None:
         ("run.masks=1", "settings.run.masks: expected bool, got 1"),
         ("run.images=0", "run.images must be at least 1, got 0"),
         ("run.ema=1", "ema in 0..1"),
-        ("adapt=all", "settings.adapt: expected one of 'full', 'heads'"),
+        ("adapt=all", "settings.adapt: expected one of 'full', 'lora'"),
         ("train.format=voc", "settings.train.format: expected one of 'coco'"),
         ("train=labels.json", "settings.train: expected a table of settings"),
         ("augment.smallest=2", "augment: expected 0 < smallest"),

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
-from masklet.checkpoint import load_detector
+from masklet.checkpoint import load_detector, save_native
 from masklet.data.dataset import Dataset
 from masklet.data.open import open_dataset
 from masklet.data.transforms import PLAIN
@@ -64,6 +66,24 @@ def test_only_what_may_change_does(
         assert any(name.startswith(f"{part}.") for name in changed), part
     for part in stays:
         assert not any(name.startswith(f"{part}.") for name in changed), part
+
+
+def test_what_the_model_does_not_own_goes_along(world: Dataset, tmp_path: Path) -> None:
+    """A tracker beside the detector is in the fine-tuned file as it was in the base."""
+    base = tmp_path / "base.safetensors"
+    save_native(build_model("test", seed=0), base)
+    with safe_open(base, framework="pt") as file:
+        metadata = file.metadata()
+    carried = {"carried.tracker.mask_downsample.weight": torch.rand(1, 1, 4, 4)}
+    save_file({**load_file(base), **carried}, base, metadata)
+    for adapt in ("full", "heads"):
+        settings = replace(SETTINGS, adapt=adapt)  # type: ignore[arg-type]
+        task = TuneTask(settings, load_detector(base, dtype="float32"), world, weights=base)
+        assert Loop(task, tmp_path / adapt, device=CPU, workers=0).run()
+        tuned = load_file(tmp_path / adapt / "weights.safetensors")
+        assert tuned.keys() == load_file(base).keys()
+        assert all(torch.equal(tuned[name], tensor) for name, tensor in carried.items())
+        load_detector(tmp_path / adapt / "weights.safetensors")
 
 
 def test_a_run_that_was_cut_ends_like_one_that_was_not(

@@ -65,7 +65,7 @@ def test_a_run_that_was_cut_ends_like_one_that_was_not(tmp_path: Path, sheet: Sp
     assert done
     assert lines(tmp_path / "cut") == lines(tmp_path / "whole")
     assert [line["stage"] for line in lines(tmp_path / "cut")] == ["one"] * 3 + ["two"] * 4
-    expected, got = whole.averaged_model().state_dict(), cut.averaged_model().state_dict()
+    expected, got = whole.averages, cut.averages
     assert all(torch.equal(got[name], expected[name]) for name in expected)
 
 
@@ -98,7 +98,7 @@ def test_the_weights_file_is_a_model_with_averaged_weights(tmp_path: Path, sheet
     run.run()
     loaded = load_model(tmp_path / "weights.safetensors", device="cpu", dtype="float32")
     assert loaded.config == run.task.model.config
-    raw, averaged = run.task.model.state_dict(), run.averaged_model().state_dict()
+    raw, averaged = run.task.model.state_dict(), run.averages
     for name, tensor in loaded.state_dict().items():
         assert torch.equal(tensor, averaged[name].half().float())
     assert any(not torch.allclose(raw[name], averaged[name], atol=1e-4) for name in raw)

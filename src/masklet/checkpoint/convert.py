@@ -99,7 +99,7 @@ def convert(
     """Converts a checkpoint.
 
     Args:
-        src: file or folder of any format.
+        src: file or folder of any format; adapters may follow, each after a plus sign, and are added.
         dst: file ("native", "meta") or folder ("huggingface") to be made.
         target_format: "native", "meta" or "huggingface".
         dtype: number format of the floating-point entries; None keeps every bit.
@@ -265,7 +265,7 @@ class _Job:
             filled=tuple(item.name for item in filled),
             computed=tuple(computed) or self.tables,
             beside=tuple(beside),
-            notes=(*self.checkpoint.notes, *notes),
+            notes=(*map("added the {}".format, self.checkpoint.adapters), *self.checkpoint.notes, *notes),
         )
 
 

@@ -26,6 +26,7 @@ from typing import Any, Final, Literal
 import torch
 from torch import Tensor
 
+from masklet.checkpoint.adapter import Adapter, fingerprint, is_adapter, read_adapter, split_adapters
 from masklet.checkpoint.containers import Container, PickleContainer, SafetensorsContainer, open_container
 from masklet.checkpoint.hf_config import config_from_hf, with_known_name
 from masklet.checkpoint.keymaps import (
@@ -95,6 +96,7 @@ class Checkpoint:
         blanks: tensors without memory, by our name: shape and dtype of everything the file holds.
         filled: entries that were written as zeros because the format demands them, and are left out here.
         notes: what a reader should know, one sentence each.
+        adapters: what is added to matrices when they are read, in this order.
     """
 
     path: Path
@@ -106,6 +108,7 @@ class Checkpoint:
     filled: frozenset[str]
     notes: tuple[str, ...]
     _sources: Mapping[str, _Source] = field(repr=False)
+    adapters: tuple[Adapter, ...] = ()
 
     _last: tuple[_Source, torch.dtype | None, list[Tensor]] | None = field(default=None, init=False, repr=False)
 
@@ -116,6 +119,18 @@ class Checkpoint:
             name: one of `blanks`.
             dtype: number format to cast floating-point numbers to; None keeps the file's.
         """
+        if self._is_changed(name):
+            changed = self._stored(name, None).float()
+            for adapter in self.adapters:
+                if name in adapter.pairs:
+                    changed = changed + adapter.change(name)
+            return changed.to(self.blanks[name].dtype if dtype is None else dtype)
+        return self._stored(name, dtype)
+
+    def _is_changed(self, name: str) -> bool:
+        return any(name in adapter.pairs for adapter in self.adapters)
+
+    def _stored(self, name: str, dtype: torch.dtype | None) -> Tensor:
         source = self._sources[name]
         if self._last is None or self._last[:2] != (source, dtype):  # the tensors of a link are asked for in a row
             stored = [cast(source.container.read(part), dtype) for part in source.stored]
@@ -124,7 +139,7 @@ class Checkpoint:
 
     def copies(self, name: str) -> bool:
         """Whether `read` makes new memory."""
-        return self._sources[name].link.operation.copies
+        return self._sources[name].link.operation.copies or self._is_changed(name)
 
     def release(self, name: str) -> None:
         """Gives back the memory of the file's pages behind `name`, after it was copied."""
@@ -141,15 +156,53 @@ class Checkpoint:
 def open_checkpoint(path: str | Path) -> Checkpoint:
     """Recognises a file or folder and links every entry to our names; no weights are read.
 
+    Args:
+        path: file or folder; adapters may follow, each after a plus sign.
+
     Raises:
-        CheckpointError: no checkpoint of this model: missing, truncated, of another model, unknown entries.
+        CheckpointError: no checkpoint of this model: missing, truncated, of another model, unknown entries; or an
+            adapter that does not fit.
         UnsafeFileError: a pickle that would run code; nothing was run.
     """
-    path = Path(path).expanduser()
+    base, adapters = split_adapters(path)
+    checkpoint = _open(Path(base).expanduser())
+    for adapter in adapters:
+        checkpoint = _adapted(checkpoint, adapter)
+    return checkpoint
+
+
+def _adapted(checkpoint: Checkpoint, path: Path) -> Checkpoint:
+    """The checkpoint with one adapter more."""
+    adapter = read_adapter(path)
+    wrong = [
+        name
+        for name, (down, up) in adapter.pairs.items()
+        if name not in checkpoint.blanks or checkpoint.blanks[name].shape != (len(up), down.shape[1])
+    ]
+    if wrong:
+        raise CheckpointError(
+            f"{path}: made for a model with the sizes of {adapter.config.name!r}, it does not fit "
+            f"{checkpoint.path.name}: {name_list('matrices of other sizes', wrong)}; name the base that it was made for"
+        )
+
+    def read(name: str) -> Tensor:
+        return checkpoint.read(name, torch.float32 if checkpoint._is_changed(name) else None)
+
+    notes = list(checkpoint.notes)
+    if fingerprint(adapter.pairs, read) != adapter.fingerprint:
+        notes.append(
+            f"the adapter {path.name} was made for other weights ({adapter.base}): what it learned may be worth nothing"
+        )
+    return replace(checkpoint, adapters=(*checkpoint.adapters, adapter), notes=tuple(notes))
+
+
+def _open(path: Path) -> Checkpoint:
     if path.is_dir():
         return _open_folder(path)
     container = open_container(path)
     names = container.names()
+    if is_adapter(container.metadata):
+        raise CheckpointError(f"{path}: an adapter, which is no model of its own; name its base first: BASE+{path}")
     if container.metadata.get("format") == NATIVE_FORMAT:
         return _open_native(path, container)
     kind, layout = _recognise(path, names)

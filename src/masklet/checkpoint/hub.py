@@ -14,6 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Final
 
+from masklet.checkpoint.adapter import split_adapters
 from masklet.checkpoint.formats import CONFIG_FILE, INDEX_FILE, WEIGHTS_FILE
 from masklet.errors import CheckpointError
 
@@ -30,7 +31,8 @@ def find_weights(name_or_path: str | Path, *, download: bool = True) -> Path:
 
     Args:
         name_or_path: "default", a path, or a repository name such as "facebook/sam3". A name
-            other than "default" that exists as a path is one.
+            other than "default" that exists as a path is one. Adapters may follow, each after a plus sign, and follow
+            in the result.
         download: allow a download when the name is found nowhere on this machine.
 
     Raises:
@@ -38,6 +40,9 @@ def find_weights(name_or_path: str | Path, *, download: bool = True) -> Path:
     """
     if name_or_path == DEFAULT_MODEL:
         return _packaged()
+    base, adapters = split_adapters(name_or_path)
+    if adapters:
+        return Path("+".join(map(str, (find_weights(base, download=download), *adapters))))
     path = Path(name_or_path).expanduser()
     if path.exists():
         return path

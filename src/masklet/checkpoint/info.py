@@ -61,7 +61,7 @@ def describe(path: str | Path, *, with_hash: bool = True) -> CheckpointInfo:
     """What the checkpoint at `path` holds; weights are read only for the hash.
 
     Args:
-        path: file or folder of any format.
+        path: file or folder of any format; adapters may follow, each after a plus sign.
         with_hash: also compute the SHA-256 of the files (seconds for the public model).
 
     Raises:
@@ -88,7 +88,7 @@ def describe(path: str | Path, *, with_hash: bool = True) -> CheckpointInfo:
         dtypes=dict(dtypes.most_common()),
         carried=checkpoint.carried,
         filled=tuple(sorted(checkpoint.filled)),
-        notes=checkpoint.notes,
+        notes=(*map(str, checkpoint.adapters), *checkpoint.notes),
     )
 
 

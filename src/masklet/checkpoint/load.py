@@ -7,6 +7,7 @@ cast is copied, and the pages that this touched are given back. Peak memory stay
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def load_model(
         name_or_path: "default" is the small model that comes with the package. A path is Meta's `sam3.pt`, a Hugging
             Face folder or a native file; nothing is looked up on the network for it. A name like "facebook/sam3" is
             looked for in the environment variable MASKLET_SAM3_CHECKPOINT (this name only), then in the local Hugging
-            Face cache, then downloaded.
+            Face cache, then downloaded. Adapters follow it, each after a plus sign: "default+mine.safetensors".
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         dtype: "auto", "float32", "bfloat16" or "float16"; "auto" is bfloat16 where it is multiplied natively.
         image_size: side of the square input in pixels, a multiple of 14; None is the size that the weights were made
@@ -78,7 +79,7 @@ def load_detector(
     another over it (as everything here does), never by writing into it, while a model is in use.
 
     Args:
-        path: any format of `formats.py`.
+        path: any format of `formats.py`; adapters may follow, each after a plus sign.
         device: where the parameters shall lie; on the CPU they stay mapped to the file.
         dtype: number format of the parameters; None keeps the file's.
         config: sizes of a file that does not tell them (Meta's); the public model's when not given.
@@ -203,6 +204,13 @@ class _WithoutInitialisation(TorchFunctionMode):
         if getattr(func, "__name__", "") in ("normal_", "uniform_"):  # methods, and functions of torch.nn.init
             return args[0] if args else named["tensor"]
         return func(*args, **named)
+
+
+def with_state(config: ModelConfig, state: Mapping[str, Tensor]) -> Detector:
+    """A model in evaluation mode that has the tensors of `state` as its parameters, without a copy."""
+    model = build_blank(config)
+    model.load_state_dict(state, assign=True)
+    return model.eval()
 
 
 def build_blank(config: ModelConfig) -> Detector:

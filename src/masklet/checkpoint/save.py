@@ -14,6 +14,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from masklet.checkpoint.adapter import Adapter, adapter_metadata, adapter_tensors
 from masklet.checkpoint.containers import SAFETENSORS_DTYPES
 from masklet.checkpoint.formats import NATIVE_FORMAT, NATIVE_VERSION, Checkpoint, cast, open_checkpoint
 from masklet.checkpoint.keymaps import CARRIED, META, owns
@@ -128,6 +129,21 @@ def items_of(checkpoint: Checkpoint, names: Sequence[str], dtype: torch.dtype | 
         )
 
     return [item(name) for name in names]
+
+
+def save_adapter(adapter: Adapter, path: str | Path) -> None:
+    """Writes an adapter's file; an existing file is replaced when the new one is whole.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+
+    def item(name: str, tensor: Tensor) -> Item:
+        return Item(name=name, blank=tensor.to("meta"), read=lambda: tensor)
+
+    items = [item(name, tensor) for name, tensor in sorted(adapter_tensors(adapter).items())]
+    with written_aside(Path(path)) as aside:
+        write_safetensors(aside, items, adapter_metadata(adapter))
 
 
 def save_native(

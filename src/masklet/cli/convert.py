@@ -30,7 +30,9 @@ class DtypeName(StrEnum):
 
 
 def convert(
-    source: Annotated[Path, typer.Argument(help="Checkpoint of any format: file or folder.", metavar="SOURCE")],
+    source: Annotated[
+        str, typer.Argument(help="File or folder of any format, or 'default'; +ADAPTER adds one.", metavar="SOURCE")
+    ],
     target: Annotated[Path, typer.Argument(help="File, or folder for huggingface, to make.", metavar="TARGET")],
     target_format: Annotated[
         FormatName | None,
@@ -47,10 +49,15 @@ def convert(
     """
     # The verb has the name of the function that does the work.
     from masklet.checkpoint import convert as convert_checkpoint
+    from masklet.checkpoint.hub import find_weights
 
     wanted = target_format or format_for(target)
     report = convert_checkpoint(
-        source, target, wanted.value, dtype=None if dtype is None else dtype.value, overwrite=overwrite
+        find_weights(source, download=False),
+        target,
+        wanted.value,
+        dtype=None if dtype is None else dtype.value,
+        overwrite=overwrite,
     )
     sys.stderr.write("\n".join(_lines(report, target)) + "\n")
 

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 def info(
-    checkpoint: Annotated[str, typer.Argument(help="File or folder of any format, or 'default'.", metavar="FILE")],
+    checkpoint: Annotated[
+        str, typer.Argument(help="File or folder of any format, or 'default'; +ADAPTER may follow.", metavar="FILE")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     with_hash: Annotated[
         bool, typer.Option("--hash/--no-hash", help="Also compute the SHA-256 of the files (reads them whole).")

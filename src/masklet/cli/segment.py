@@ -207,17 +207,19 @@ def _asker(
 ) -> tuple[Ask, dict[str, Any]]:
     """What to do with each picture, and all that it depends on. Everything but pictures is checked here."""
     from masklet.checkpoint import load_model
+    from masklet.checkpoint.adapter import split_adapters
     from masklet.checkpoint.hub import find_weights
     from masklet.inference.image_predictor import ImagePredictor
     from masklet.inference.picture_run import file_stamp
 
     name, device, dtype = model_device_dtype
     weights = find_weights(name)
+    base, adapters = split_adapters(weights)
     predictor = ImagePredictor(load_model(weights, device=device, dtype=dtype), max_pixels=max_pixels)
     settings = {key: repr(value) for key, value in options.items()} | {
         "masklet": __version__,
         "concepts": concepts,
-        "weights": file_stamp(weights),
+        "weights": [file_stamp(Path(path)) for path in (base, *adapters)],
         "dtype": str(predictor.model.dtype),
     }
     trial = options | {"exemplars": ()}

@@ -45,7 +45,7 @@ def train(
 ) -> None:
     """Train a model, or fine-tune one on your own labels.
 
-    Prints the file of the weights at the end; run the same line again after a cut.
+    Prints what to load at the end; run the same line again after a cut.
     """
     # Imported here: the other verbs need none of it.
     from masklet.training.distributed import joined
@@ -77,7 +77,7 @@ def train(
     if not done:
         sys.stderr.write(f"stopped after step {loop.step} of {loop.task.steps}; the same line goes on\n")
     best = loop.folder / "best.safetensors"
-    sys.stdout.write(f"{best if best.exists() else loop.folder / 'weights.safetensors'}\n")
+    sys.stdout.write(f"{loop.task.loads_after}{best if best.exists() else loop.folder / 'weights.safetensors'}\n")
 
 
 def _recipe(name: str, scale: float, folder: Path, device: torch.device) -> Loop:
@@ -111,13 +111,14 @@ def _tune(
         return None
     model = load_model(weights, device=device, dtype="float32", image_size=settings.run.image_size)
     return Loop(
-        TuneTask(settings, model, data, processes),
+        TuneTask(settings, model, data, processes, weights=weights),
         folder,
         device=device,
         workers=settings.run.workers,
         validate=None if held_out is None else validator(held_out),
         validate_every=settings.run.validate_every,
         processes=processes,
+        tensorboard=settings.run.tensorboard,
     )
 
 

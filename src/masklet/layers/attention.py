@@ -129,6 +129,26 @@ def merge_heads(x: Tensor) -> Tensor:
     return x.transpose(1, 2).flatten(2)
 
 
+class QkvProjection(nn.Linear):
+    """Makes q, k and v by one matrix, in this order, or some of them.
+
+    Args:
+        width: channels in, and of each of the three.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, 3 * width)
+
+    def forward(self, x: Tensor, first: int = 0, last: int = 3) -> Tensor:
+        """(..., C) -> (..., (last - first) * C): parts `first` to `last` (exclusive) of (q, k, v)."""
+        rows = self.rows(first, last)
+        return F.linear(x, self.weight[rows], self.bias[rows])
+
+    def rows(self, first: int, last: int) -> slice:
+        """Where these parts are among the rows of the matrix."""
+        return slice(first * self.in_features, last * self.in_features)
+
+
 class MultiHeadAttention(nn.Module):
     """Attention with biases on all four projections; q, k and v are rows of one matrix, in this order.
 
@@ -141,7 +161,7 @@ class MultiHeadAttention(nn.Module):
         super().__init__()
         self.width = width
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
+        self.qkv = QkvProjection(width)
         self.out = nn.Linear(width, width)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor | None = None) -> Tensor:
@@ -162,8 +182,7 @@ class MultiHeadAttention(nn.Module):
 
     def _project(self, x: Tensor, first: int, last: int) -> tuple[Tensor, ...]:
         """Parts `first` to `last` of (q, k, v) made from `x`, each (P, heads, T, d)."""
-        rows = slice(first * self.width, last * self.width)
-        projected = F.linear(x, self.qkv.weight[rows], self.qkv.bias[rows])
+        projected: Tensor = self.qkv(x, first, last)
         return tuple(split_heads(part, self.heads) for part in projected.split(self.width, dim=-1))
 
 

@@ -156,7 +156,8 @@ class BatchMaker:
         """`images` ordinary scenes of `size` pixels with `questions` prompts of all kinds each.
 
         `coloured` prompts more for each are about colours, `shown` more are asked by exemplars alone. Scenes are drawn
-        at `scene_scale` times the size, anything between the two, and resized. At most `mask_prompts` prompts, taken at random among those that have an answer, carry masks.
+        at `scene_scale` times the size, anything between the two, and resized. At most `mask_prompts` prompts, taken at
+        random among those that have an answer, carry masks.
         """
         rng = np.random.default_rng([12, seed])
         made = [

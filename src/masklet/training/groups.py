@@ -8,7 +8,7 @@ the full rate of its part.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -16,6 +16,7 @@ from torch import nn
 VISION = ("vision_encoder.", "neck.", "tracker_neck.")
 TEXT = ("text_encoder.",)
 _TRUNK = "vision_encoder."
+_WRAPPED = "_checkpoint_wrapped_module."  # PyTorch's, around blocks that are computed again in the backward pass
 _BLOCKS = _TRUNK + "blocks."
 _TRUNK_INPUT = (_TRUNK + "patch_embed.", _TRUNK + "norm_in.")
 _FULL_RATE = (_TRUNK + "position",)
@@ -38,6 +39,20 @@ class Rates:
     rest: float = 8e-5
     layer_decay: float = 0.9
     weight_decay: float = 0.1
+
+    def times(self, factor: float) -> Rates:
+        """The same with all three base rates multiplied."""
+        return replace(self, vision=self.vision * factor, text=self.text * factor, rest=self.rest * factor)
+
+
+def learning_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Parameters that need a gradient, by the names that they have in `model.state_dict()`."""
+    return {unwrapped(name): each for name, each in model.named_parameters() if each.requires_grad}
+
+
+def unwrapped(name: str) -> str:
+    """The name of a parameter in `state_dict()`, from that in `named_parameters()`."""
+    return name.replace(_WRAPPED, "")
 
 
 def parameter_groups(model: nn.Module, rates: Rates, *, vision_depth: int) -> list[dict[str, Any]]:

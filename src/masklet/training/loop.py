@@ -9,6 +9,7 @@ state holds everything else, so a run that was cut ends with the same weights as
     folder/weights.safetensors   averaged weights, written with every state
     folder/best.safetensors      those with the best validation so far, if there is one
     folder/validation.jsonl      one line per validation
+    folder/tensorboard/          the figures of both for TensorBoard, if wanted
 """
 
 from __future__ import annotations
@@ -28,15 +29,16 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
-from masklet.checkpoint.save import save_native, written_aside
-from masklet.errors import TrainingError
-from masklet.model.build import build_model
+from masklet.checkpoint.save import written_aside
+from masklet.errors import MissingExtraError, TrainingError
 from masklet.model.detector import Detector
 from masklet.runtime import multiplies_bfloat16
 from masklet.training.distributed import Processes
+from masklet.training.groups import learning_parameters
 
 LOG_EVERY = 50  # steps
 SAVE_EVERY = 120.0  # seconds
+SAVING_SHARE = 20  # times as long between two savings as one takes, at least
 
 T = TypeVar("T")
 Report = Callable[[int, str, dict[str, float]], None]
@@ -52,14 +54,20 @@ class Task(Protocol):
         modules: all that is trained and saved, by name, the model among them.
         steps: of the whole run.
         ema: decay of the averaged weights; 0 keeps the last ones.
-        weights_dtype: in which they are written.
+        loads_after: what stands before the name of the written file when it is loaded: "" or a base and a plus sign.
     """
 
     model: Detector
     modules: Mapping[str, nn.Module]
     steps: int
     ema: float
-    weights_dtype: torch.dtype
+    loads_after: str
+
+    def finished(self, learned: Mapping[str, Tensor]) -> Detector:
+        """A plain model with these values of what learns, by `groups.learning_parameters`; it may share memory."""
+
+    def write(self, learned: Mapping[str, Tensor], path: Path) -> None:
+        """The file that such a model is loaded from."""
 
     def batches(self) -> Dataset[Sequence[Any]]:
         """The batches of every step, by its number, whose gradients are averaged; made in worker processes."""
@@ -103,9 +111,11 @@ class Loop:
         validate: measures the averaged weights; None does not.
         validate_every: steps between two validations; the last step has one as well.
         processes: that train together, each with its own batches; the first one writes the files. None: this one alone.
+        tensorboard: also write curves for TensorBoard.
 
     Raises:
         TrainingError: the folder holds a run of another task.
+        MissingExtraError: `tensorboard` without the package tensorboardX.
     """
 
     def __init__(
@@ -118,6 +128,7 @@ class Loop:
         validate: Validate | None = None,
         validate_every: int = 500,
         processes: Processes | None = None,
+        tensorboard: bool = False,
     ) -> None:
         self.task = task
         self.processes = Processes() if processes is None else processes
@@ -126,11 +137,12 @@ class Loop:
         self.folder = folder
         self.device = device
         self.workers = workers
-        self.averages = [parameter.detach().clone() for parameter in task.model.parameters()]
+        self.averages = {name: values.clone() for name, values in _values(task.model).items()}
         self.step = 0
         self.seconds = 0.0
         self.cpu_seconds = 0.0
         self._open_folder()
+        self._curves = _curves(folder / "tensorboard", self.step) if tensorboard and self.processes.first else None
         self._loss: nn.Module = _Loss(task)
         if self.processes.group is not None:
             # Which parameters a batch needs depends on what it asks.
@@ -151,6 +163,7 @@ class Loop:
             OutputError: a file cannot be written.
         """
         began = saved = time.monotonic()
+        saving = 0.0
         already, cpu_already = self.seconds, self.cpu_seconds - time.process_time()
         sums: dict[str, list[float]] = {}
         for batches in self._loader():
@@ -170,13 +183,16 @@ class Loop:
                 self._log(terms)
                 if report is not None:
                     report(self.step, self.task.stage(self.step - 1)[0], terms)
-            if now - saved > SAVE_EVERY and self.processes.first:
+            if now - saved > max(SAVE_EVERY, SAVING_SHARE * saving) and self.processes.first:
                 self.save()
-                saved = now
+                saved = time.monotonic()
+                saving = saved - now
             if seconds is not None and self.processes.agree(now - began > seconds):
                 break
         if self.processes.first:
             self.save()
+        if self._curves is not None:
+            self._curves.close()
         self.processes.wait()
         return self.step >= self.task.steps
 
@@ -187,21 +203,13 @@ class Loop:
             "seconds": self.seconds,
             "cpu_seconds": self.cpu_seconds,
             "recipe": self.task.begun(self.step),
-            **{name: module.state_dict() for name, module in self.task.modules.items()},
+            **{name: _values(module) for name, module in self.task.modules.items()},
             "averages": self.averages,
             "optimizers": self.task.optimizer_state(),
         }
         with written_aside(self.folder / "state.pt") as aside:
             torch.save(state, aside)
-        save_native(self.averaged_model(), self.folder / "weights.safetensors", self.task.weights_dtype)
-
-    def averaged_model(self) -> Detector:
-        """A model with the averaged weights."""
-        model = build_model(self.task.model.config)
-        with torch.no_grad():
-            for parameter, average in zip(model.parameters(), self.averages, strict=True):
-                parameter.copy_(average)
-        return model
+        self.task.write(self.averages, self.folder / "weights.safetensors")
 
     def _open_folder(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -215,8 +223,10 @@ class Loop:
                 )
             self.step = state["step"]
             self.seconds, self.cpu_seconds = state["seconds"], state["cpu_seconds"]
-            for name, module in self.task.modules.items():
-                module.load_state_dict(state[name])
+            with torch.no_grad():
+                for name, module in self.task.modules.items():
+                    for own, values in _values(module).items():
+                        values.copy_(state[name][own])
             self.averages = state["averages"]
             self.task.load_optimizer_state(state["optimizers"])
         self.processes.wait()  # all have read the state
@@ -280,18 +290,18 @@ class Loop:
     def _average(self) -> None:
         # Early weights are worth nothing, so the average is short at first.
         decay = min(self.task.ema, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(self.averages, list(self.task.model.parameters()), 1 - decay)
+        torch._foreach_lerp_(list(self.averages.values()), list(_values(self.task.model).values()), 1 - decay)
 
     def _validate(self, validate: Validate) -> None:
         """Measures the averaged weights and keeps them if they are the best so far."""
-        model = self.averaged_model()
-        figures = validate(model.to(self.device))
+        figures = validate(self.task.finished(self.averages))
         name, value = next(iter(figures.items()))
         path = self.folder / "validation.jsonl"
         earlier = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         if all(value > json.loads(line).get(name, -math.inf) for line in earlier):
-            save_native(model, self.folder / "best.safetensors", self.task.weights_dtype)
+            self.task.write(self.averages, self.folder / "best.safetensors")
         _append(path, {"step": self.step, **figures})
+        self._draw("validation", figures)
 
     def _log(self, terms: dict[str, float]) -> None:
         stage, stage_step = self.task.stage(self.step - 1)
@@ -304,6 +314,12 @@ class Loop:
             **{name: float(f"{value:.4g}") for name, value in sorted(terms.items())},
         }
         _append(self.folder / "log.jsonl", line)
+        self._draw("training", terms)
+
+    def _draw(self, group: str, figures: Mapping[str, float]) -> None:
+        if self._curves is not None:
+            for name, value in figures.items():
+                self._curves.add_scalar(f"{group}/{name}", value, self.step)
 
 
 class _Loss(nn.Module):
@@ -316,6 +332,20 @@ class _Loss(nn.Module):
 
     def forward(self, batch: Any, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         return self._task.loss(batch, step)
+
+
+def _curves(folder: Path, step: int) -> Any:
+    """A writer that takes back what a cut run wrote after `step`."""
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        raise MissingExtraError("tensorboardX", "train") from None
+    # The name of a file is the second in which it was begun.
+    return SummaryWriter(str(folder), purge_step=step, filename_suffix=f".{step}")
+
+
+def _values(module: nn.Module) -> dict[str, Tensor]:
+    return {name: parameter.detach() for name, parameter in learning_parameters(module).items()}
 
 
 def _append(path: Path, line: dict[str, Any]) -> None:

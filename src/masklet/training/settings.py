@@ -1,7 +1,7 @@
 """Settings of a fine-tuning run: one small TOML file, every name typed, every default the released one.
 
 base = "default"                    # or sam3.pt, a Hugging Face folder, a native file
-adapt = "full"                      # or "heads", "no-vision", "no-text", "no-encoders"
+adapt = "full"                      # or "lora", "heads", "no-vision", "no-text", "no-encoders"
 
 [train]
 path = "labels/annotations.json"    # COCO, SA-Co, YOLO or a folder of masks
@@ -27,6 +27,7 @@ from masklet.data.transforms import Augmentation
 from masklet.errors import ConfigError
 from masklet.losses.total import LossWeights
 from masklet.training.groups import Rates
+from masklet.training.lora import LoraSettings
 from masklet.training.samples import PromptSampling
 
 _NO_MASKS = {"mask_focal": 0.0, "mask_dice": 0.0, "semantic_focal": 0.0, "semantic_dice": 0.0}
@@ -55,7 +56,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 """Published settings (spec/training.md 6.8, 7.2, 8) as what differs from the defaults here."""
 
-Adapt = Literal["full", "heads", "no-vision", "no-text", "no-encoders"]
+Adapt = Literal["full", "lora", "heads", "no-vision", "no-text", "no-encoders"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +99,7 @@ class Run:
         checkpointing: compute what is inside the blocks again when their gradients are wanted, instead of keeping it:
             a third slower, with a fraction of the memory.
         workers: processes that read pictures.
+        tensorboard: also write curves for TensorBoard, into the folder of the run.
         seed: of all that is random.
     """
 
@@ -116,6 +118,7 @@ class Run:
     validate_every: int = 200
     checkpointing: bool = False
     workers: int = 1
+    tensorboard: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -139,8 +142,9 @@ class TrainSettings:
         train: what is learned from.
         validation: what tells how good it is, never learned from; None measures nothing.
         base: the model to start from: a checkpoint's file or folder, or a name.
-        adapt: what may change: "full" all; "heads" scores, boxes, presence and masks only; "no-vision", "no-text" or
-            "no-encoders" all but the encoders named.
+        adapt: what may change: "full" all; "lora" an adapter of the linear layers; "heads" scores, boxes, presence and
+            masks only; "no-vision", "no-text" or "no-encoders" all but the encoders named.
+        lora: shape of the adapter, for "lora" only.
         prompts: what is asked of each picture.
         augment: how pictures vary.
         rates: learning rates of the parts.
@@ -152,6 +156,7 @@ class TrainSettings:
     validation: Source | None = None
     base: str = "default"
     adapt: Adapt = "full"
+    lora: LoraSettings = field(default_factory=LoraSettings)
     prompts: PromptSampling = field(default_factory=PromptSampling)
     augment: Augmentation = field(default_factory=Augmentation)
     rates: Rates = field(default_factory=Rates)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +17,9 @@ from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import (
 )
 from torch.utils.data import Dataset
 
+from masklet.checkpoint.adapter import Adapter, fingerprint
+from masklet.checkpoint.load import with_state
+from masklet.checkpoint.save import save_adapter, save_native
 from masklet.data.dataset import Dataset as LabelledDataset
 from masklet.losses.mask import MaskSettings
 from masklet.losses.total import LossSettings, detection_loss
@@ -29,6 +33,7 @@ from masklet.training.batches import PromptBatch
 from masklet.training.corrections import corrected
 from masklet.training.distributed import Processes
 from masklet.training.groups import TEXT, VISION, parameter_groups, set_rates
+from masklet.training.lora import adapter_of, add_lora, without_lora
 from masklet.training.samples import LabelledBatches
 from masklet.training.schedule import inverse_square_root
 from masklet.training.settings import Adapt, TrainSettings
@@ -51,24 +56,40 @@ class TuneTask:
         model: to start from, float32, on the device of the run.
         dataset: to learn from.
         processes: that train together; None is this one alone.
+        weights: where the model came from; what no module of it owns (the tracker) goes along into what is written.
 
     Raises:
         DataError: no picture has a prompt.
     """
 
     def __init__(
-        self, settings: TrainSettings, model: Detector, dataset: LabelledDataset, processes: Processes | None = None
+        self,
+        settings: TrainSettings,
+        model: Detector,
+        dataset: LabelledDataset,
+        processes: Processes | None = None,
+        *,
+        weights: Path | None = None,
     ) -> None:
         self.settings = settings
+        self._weights = weights
         self._processes = Processes() if processes is None else processes
         self.model = model.train()
-        freeze(model, settings.adapt)
+        rates = settings.rates
+        if settings.adapt == "lora":
+            torch.manual_seed(settings.run.seed)
+            add_lora(model, settings.lora)
+            rates = rates.times(settings.lora.rate)
+        else:
+            freeze(model, settings.adapt)
         if settings.run.checkpointing:
             checkpoint_blocks(model)
+        frozen = {name: each for name, each in model.named_parameters() if not each.requires_grad}
+        self._frozen = fingerprint(frozen, frozen.__getitem__)
         self.modules: Mapping[str, nn.Module] = {"model": model}
         run = settings.run
         self.ema = run.ema
-        self.weights_dtype = torch.float32
+        self.loads_after = f"{settings.base}+" if settings.adapt == "lora" else ""
         self._batches = LabelledBatches(
             dataset,
             model.config,
@@ -83,9 +104,25 @@ class TuneTask:
         a_step = run.images * run.batches * self._processes.world_size
         self.steps = run.steps or -(-run.epochs * len(self._batches.pictures) // a_step)
         self._loss = LossSettings(masks=MaskSettings(resolution="prediction"))
-        self._optimizer = torch.optim.AdamW(
-            parameter_groups(model, settings.rates, vision_depth=model.config.vision.depth)
-        )
+        self._optimizer = torch.optim.AdamW(parameter_groups(model, rates, vision_depth=model.config.vision.depth))
+
+    def finished(self, learned: Mapping[str, Tensor]) -> Detector:
+        """See `Task`."""
+        if self.settings.adapt == "lora":
+            state = without_lora(self.model, self._adapter(learned))
+        else:
+            state = {**self.model.state_dict(), **learned}
+        return with_state(self.model.config, state)
+
+    def write(self, learned: Mapping[str, Tensor], path: Path) -> None:
+        """A native file or an adapter's; see `Task`."""
+        if self.settings.adapt == "lora":
+            save_adapter(self._adapter(learned), path)
+        else:
+            save_native(self.finished(learned), path, torch.float32, carried_from=self._weights)
+
+    def _adapter(self, learned: Mapping[str, Tensor]) -> Adapter:
+        return adapter_of(self.model, learned, self.settings.lora, Path(self.settings.base).name)
 
     def batches(self) -> Dataset[tuple[PromptBatch, ...]]:
         """Of every step; see `Task`."""
@@ -157,8 +194,8 @@ class TuneTask:
         return self.settings.to_dict()
 
     def begun(self, step: int) -> str:
-        """The settings, all of which count from the first step on; see `Task`."""
-        return json.dumps([self.settings.to_dict(), self.steps, self._processes.world_size])
+        """The settings, all of which count from the first step on, and what does not learn; see `Task`."""
+        return json.dumps([self.settings.to_dict(), self.steps, self._processes.world_size, self._frozen])
 
 
 def checkpoint_blocks(model: Detector) -> None:
@@ -171,7 +208,7 @@ def checkpoint_blocks(model: Detector) -> None:
 
 
 def freeze(model: Detector, adapt: Adapt) -> None:
-    """Lets only those parameters learn that `settings.TrainSettings.adapt` names."""
+    """Lets only those parameters learn that `settings.TrainSettings.adapt` names; not for "lora"."""
     for name, parameter in model.named_parameters():
         learns = name.startswith(_HEADS) if adapt == "heads" else not name.startswith(_FROZEN[adapt])
         parameter.requires_grad_(learns)

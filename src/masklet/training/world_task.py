@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from masklet.checkpoint.load import with_state
+from masklet.checkpoint.save import save_native
 from masklet.config import preset
 from masklet.model.build import build_model
 from masklet.model.detector import Detector
@@ -52,7 +55,15 @@ class WorldTask:
         self.modules: Mapping[str, nn.Module] = {"model": self.model, "heads": self.heads}
         self.steps = recipe.steps
         self.ema = recipe.ema
-        self.weights_dtype = torch.float16
+        self.loads_after = ""
+
+    def finished(self, learned: Mapping[str, Tensor]) -> Detector:
+        """See `Task`."""
+        return with_state(self.model.config, {**self.model.state_dict(), **learned})
+
+    def write(self, learned: Mapping[str, Tensor], path: Path) -> None:
+        """A native file; see `Task`."""
+        save_native(self.finished(learned), path, torch.float16)
 
     def batches(self) -> Dataset[tuple[DenseBatch | PromptBatch]]:
         """Of every step; see `Task`."""
