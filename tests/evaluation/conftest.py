@@ -4,7 +4,7 @@ from masklet.synthetic.concepts import PhraseBook
 from masklet.synthetic.phrases import Question
 from masklet.synthetic.scenes import Scene
 from masklet.synthetic.sprites import SpriteSheet
-from masklet.synthetic.world import evaluation_scene, phrase_book
+from masklet.synthetic.world import bare_scene, evaluation_scene, phrase_book, unnamed_scenes
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +15,13 @@ def book(sheet: SpriteSheet) -> PhraseBook:
 @pytest.fixture(scope="session")
 def scenes(sheet: SpriteSheet) -> list[tuple[Scene, list[Question]]]:
     return [evaluation_scene(index, (150, 190), sheet=sheet) for index in range(30)]
+
+
+@pytest.fixture(scope="session")
+def unnamed(sheet: SpriteSheet) -> list[tuple[Scene, list[Question]]]:
+    return list(unnamed_scenes(20, (150, 190), sheet=sheet))
+
+
+@pytest.fixture(scope="session")
+def bare(sheet: SpriteSheet) -> list[tuple[Scene, list[Question]]]:
+    return [bare_scene(index, (150, 190), sheet=sheet) for index in range(6)]

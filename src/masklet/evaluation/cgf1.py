@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from masklet.errors import DataError
-from masklet.evaluation.matching import FloatArray, IntArray, assign
+from masklet.evaluation.matching import Comparison, FloatArray, IntArray, assign
 from masklet.evaluation.pair_files import (
     IouType,
     PairId,
@@ -140,8 +140,19 @@ def count_pairs(truth: Truth, predictions: Predictions, pairs: Sequence[PairId],
         if objects and found:
             where = f"{predictions.name}, image id {pair!r}"
             values = overlaps(found, objects, iou, size_hw=size_of(truth.pairs[pair]), where=where)
-            right[row] = (values[assign(values)][:, None] >= OVERLAPS).sum(0)
+            right[row] = _right(values[assign(values)])
     return PairCounts(pairs=tuple(pairs), true=true, predicted=predicted, right=right)
+
+
+def count_comparisons(comparisons: Mapping[Any, Comparison]) -> PairCounts:
+    """The counts of N pairs whose kept predictions are already beside their true objects, by masks."""
+    each = comparisons.values()
+    return PairCounts(
+        pairs=tuple(comparisons),
+        true=np.array([len(one.true_areas) for one in each], dtype=np.int64),
+        predicted=np.array([len(one.predicted_areas) for one in each], dtype=np.int64),
+        right=np.array([_right(one.mask_ious) for one in each], dtype=np.int64).reshape(-1, len(OVERLAPS)),
+    )
 
 
 def best_annotator(each: Sequence[PairCounts]) -> PairCounts:
@@ -190,6 +201,12 @@ def cgf1_values(counts: PairCounts) -> dict[str, float]:
 def level_counts(counts: PairCounts) -> dict[str, int]:
     """Pairs by whether the concept is there and whether anything was found: `IL_TP`, `IL_FP`, `IL_TN`, `IL_FN`."""
     return _level_counts(counts.true > 0, counts.predicted > 0)
+
+
+def _right(matched_ious: FloatArray) -> IntArray:
+    """(10,) how many of the matched overlaps reach each of `OVERLAPS`."""
+    reached: IntArray = (matched_ious[:, None] >= OVERLAPS).sum(0)
+    return reached
 
 
 def _level_counts(there: Any, found: Any) -> dict[str, int]:

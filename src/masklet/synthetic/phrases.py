@@ -68,11 +68,13 @@ class QuestionSettings:
         kinds: kinds that may be asked; their weights are those of `KIND_WEIGHTS`.
         held_out_words: absent words come from the held-out quarter of the list.
         held_out_colours: symbols may be asked in colours that training never shows.
+        unnamed_only: of what is in sight, only symbols that are never asked by name are asked about.
     """
 
     kinds: tuple[str, ...] = KINDS
     held_out_words: bool = False
     held_out_colours: bool = False
+    unnamed_only: bool = False
 
 
 class _Asker:
@@ -83,6 +85,11 @@ class _Asker:
         self.scene = scene
         self.rng = rng
         self.settings = settings
+        self.targets = [
+            idx
+            for idx, instance in enumerate(scene.instances)
+            if not (settings.unnamed_only and book.symbols[instance.symbol_idx].named)
+        ]
 
     def draw(self, kind: str) -> Question | None:
         """One question of the kind, or None."""
@@ -122,16 +129,15 @@ class _Asker:
             return None
         return self.book.truth(concept, self.scene)
 
-    def _any_instance(self) -> int | None:
-        count = len(self.scene.instances)
-        return int(self.rng.integers(count)) if count else None
+    def _any_target(self) -> int | None:
+        return self.targets[int(self.rng.integers(len(self.targets)))] if self.targets else None
 
     def _text(self, concept: Concept, kind: str, instances: tuple[int, ...], many: bool = False) -> Question:
         phrase = spoken(concept, self.rng, count=len(instances), many=many)
         return Question(phrase=phrase, kind=kind, instances=instances, concept=concept)
 
     def _named(self, kind: str) -> Question | None:
-        target = self._any_instance()
+        target = self._any_target()
         sources = ("name", "name", "synonym", "category") if kind == "plural" else (kind,)
         noun = None if target is None else self._noun_of(target, sources)
         if noun is None or (kind == "plural" and is_mass(noun)):
@@ -140,7 +146,7 @@ class _Asker:
         return self._text(Concept(noun), kind, instances, many=kind == "plural") if instances else None
 
     def _colour(self) -> Question | None:
-        coloured = [i for i, instance in enumerate(self.scene.instances) if self.book.colour_of(instance) is not None]
+        coloured = [i for i in self.targets if self.book.colour_of(self.scene.instances[i]) is not None]
         if not coloured:
             return None
         target = coloured[int(self.rng.integers(len(coloured)))]
@@ -167,7 +173,7 @@ class _Asker:
         return tuple(i for i, instance in enumerate(self.scene.instances) if instance.symbol_idx not in symbols)
 
     def _exemplar(self) -> Question | None:
-        target = self._any_instance()
+        target = self._any_target()
         if target is None:
             return None
         instances = self._same_symbol(target)
@@ -187,7 +193,7 @@ class _Asker:
         )
 
     def _text_exemplar(self) -> Question | None:
-        target = self._any_instance()
+        target = self._any_target()
         noun = None if target is None else self._noun_of(target, ("name", "name", "synonym"))
         if target is None or noun is None:
             return None
@@ -224,7 +230,7 @@ class _Asker:
         return self._absent(self._maybe_colour(self._pick(words), 0.2), "absent_random") if words else None
 
     def _absent_sibling(self) -> Question | None:
-        target = self._any_instance()
+        target = self._any_target()
         if target is None:
             return None
         instance = self.scene.instances[target]
@@ -239,7 +245,7 @@ class _Asker:
         return self._absent(Concept(noun, colour), "absent_sibling")
 
     def _absent_colour(self) -> Question | None:
-        target = self._any_instance()
+        target = self._any_target()
         noun = None if target is None else self._noun_of(target, ("name", "name", "name", "synonym", "category"))
         if noun is None:
             return None
@@ -256,7 +262,7 @@ class _Asker:
 
     def _exemplar_absent(self) -> Question | None:
         """An absent thing is named and what is there is marked as wrong, or only wrong ones are marked."""
-        target = self._any_instance()
+        target = self._any_target()
         if target is None:
             return None
         negatives = self._some(self._same_symbol(target), 2)

@@ -55,6 +55,7 @@ class SceneSettings:
         held_out_colours: may symbols be painted in the colours that training never shows.
         exemplar_only: may symbols appear that are never asked by name.
         side_range: longest side of a sprite as a fraction of the picture's shorter side (free layout).
+        sprites: False leaves the background alone, whatever the layout.
     """
 
     crowd: Crowd | None = None
@@ -62,6 +63,7 @@ class SceneSettings:
     held_out_colours: bool = False
     exemplar_only: bool = True
     side_range: tuple[float, float] = (0.12, 0.55)
+    sprites: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +159,9 @@ def render_scene(
     """
     if min(size_hw) < 32:
         raise InputError(f"size_hw must be at least 32 pixels along each side, got {size_hw}")
-    if settings.crowd is None:
+    if not settings.sprites:
+        placements = []
+    elif settings.crowd is None:
         placements = _plan(sheet, rng, size_hw, settings)
     else:
         placements = _plan_crowd(sheet, rng, size_hw, settings, settings.crowd)

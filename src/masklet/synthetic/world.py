@@ -2,15 +2,19 @@
 
 Both are pure functions of (split, seed), so that any worker process can make any of them. Evaluation has its own seed
 space, its own background families, its own absent words, and shows symbols in colours that training never paints.
+Two small sets go with it: symbols that training never names, asked by exemplars, and pictures without sprites.
 """
 
 from __future__ import annotations
 
+import itertools
 import weakref
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from masklet.errors import InputError
 from masklet.synthetic.backgrounds import HELD_OUT_FAMILIES, TRAIN_FAMILIES
 from masklet.synthetic.concepts import PhraseBook
 from masklet.synthetic.phrases import Question, QuestionSettings, ask
@@ -20,6 +24,9 @@ from masklet.synthetic.sprites import SpriteSheet, default_sheet
 EVALUATION_SCENES = 1000
 EVALUATION_QUESTIONS = 5  # per scene
 EVALUATION_SIZE_HW = (336, 336)  # pixels
+UNNAMED_SCENES = 300
+UNNAMED_QUESTIONS = 2  # per scene
+BARE_SCENES = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +53,14 @@ EVALUATION = Split(
     # Held-out families twice: half of the evaluation's backgrounds are of kinds never trained on.
     scenes=SceneSettings(families=(*TRAIN_FAMILIES, *HELD_OUT_FAMILIES, *HELD_OUT_FAMILIES), held_out_colours=True),
     questions=QuestionSettings(held_out_words=True, held_out_colours=True),
+)
+_UNNAMED = replace(
+    EVALUATION, questions=replace(EVALUATION.questions, kinds=("exemplar", "exemplar_negative"), unnamed_only=True)
+)
+_BARE = replace(
+    EVALUATION,
+    scenes=replace(EVALUATION.scenes, sprites=False),
+    questions=replace(EVALUATION.questions, kinds=("absent_random", "absent_word")),
 )
 SPLITS = {split.name: split for split in (TRAIN, EVALUATION)}
 
@@ -105,3 +120,38 @@ def evaluation_scene(
     Results belong to the font that drew them: record `sheet.source_hash` beside them.
     """
     return make_scene(EVALUATION, index, size_hw, questions=EVALUATION_QUESTIONS, sheet=sheet)
+
+
+def unnamed_scenes(
+    count: int, size_hw: tuple[int, int] = EVALUATION_SIZE_HW, *, sheet: SpriteSheet | None = None
+) -> Iterator[tuple[Scene, list[Question]]]:
+    """The first `count` scenes behind the fixed split with a symbol that training never names, one at a time.
+
+    Up to `UNNAMED_QUESTIONS` questions each, by exemplars alone: the positive ones are of such a symbol, and the answer
+    is every instance of it. The fixed set is the first `UNNAMED_SCENES` at the default size.
+
+    Raises:
+        InputError: no symbol of the sheet is without a name.
+    """
+    chosen = default_sheet() if sheet is None else sheet
+    if all(symbol.named for symbol in chosen.symbols):
+        raise InputError("expected sprites of which some are never asked by name, but all of the sheet are named")
+    found = 0
+    for seed in itertools.count(EVALUATION_SCENES):
+        if found == count:
+            return
+        scene, questions = make_scene(_UNNAMED, seed, size_hw, questions=UNNAMED_QUESTIONS, sheet=chosen)
+        if questions:
+            found += 1
+            yield scene, questions
+
+
+def bare_scene(
+    index: int, size_hw: tuple[int, int] = EVALUATION_SIZE_HW, *, sheet: SpriteSheet | None = None
+) -> tuple[Scene, list[Question]]:
+    """Picture `index` without sprites: a background of the evaluation, asked for what is never there.
+
+    Names, synonyms, categories, some with a colour, and held-out words that are no symbol. The fixed set is
+    0 ... `BARE_SCENES` - 1 at the default size.
+    """
+    return make_scene(_BARE, EVALUATION_SCENES + index, size_hw, questions=EVALUATION_QUESTIONS, sheet=sheet)
