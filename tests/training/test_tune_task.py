@@ -68,6 +68,33 @@ def test_only_what_may_change_does(
         assert not any(name.startswith(f"{part}.") for name in changed), part
 
 
+def test_answers_beside_partial_labels_cost_nothing(world: Dataset) -> None:
+    """Of a prompt whose labels are not all there, only matched queries learn a score."""
+
+    def scored(exhaustive: bool) -> torch.Tensor:
+        """(P, Q) bool: queries of the last layer whose score has a gradient."""
+        pictures = [
+            replace(picture, prompts=tuple(replace(one, exhaustive=exhaustive) for one in picture.prompts))
+            for picture in world
+        ]
+        task = TuneTask(SETTINGS, build_model("test", seed=0), replace(world, pictures=tuple(pictures)))
+        (batch,) = task.batches()[0]
+        seen: list[torch.Tensor] = []
+
+        def keep(module: object, arguments: object, logits: torch.Tensor) -> None:
+            logits.retain_grad()
+            seen.append(logits)
+
+        task.model.scoring.register_forward_hook(keep)
+        task.loss(batch, 0)[0].backward()
+        (logits,) = seen
+        assert logits.grad is not None
+        return (logits.grad[-1, batch.targets.counts > 0] != 0) & (torch.arange(logits.shape[-1]) < 12)
+
+    assert scored(exhaustive=True).sum(-1).min() == 12
+    assert scored(exhaustive=False).sum(-1).max() < 12
+
+
 def test_what_the_model_does_not_own_goes_along(world: Dataset, tmp_path: Path) -> None:
     """A tracker beside the detector is in the fine-tuned file as it was in the base."""
     base = tmp_path / "base.safetensors"

@@ -22,6 +22,7 @@ from masklet.checkpoint.load import with_state
 from masklet.checkpoint.save import save_adapter, save_native
 from masklet.data.dataset import Dataset as LabelledDataset
 from masklet.losses.mask import MaskSettings
+from masklet.losses.score import ScoreSettings
 from masklet.losses.total import LossSettings, detection_loss
 from masklet.model.decoder import DecoderLayer
 from masklet.model.detector import Detector, concat_prompts
@@ -38,7 +39,7 @@ from masklet.training.samples import LabelledBatches
 from masklet.training.schedule import inverse_square_root
 from masklet.training.settings import Adapt, TrainSettings
 
-_BLOCKS = (VisionBlock, TextBlock, GeometryLayer, FusionLayer, DecoderLayer)
+BLOCKS = (VisionBlock, TextBlock, GeometryLayer, FusionLayer, DecoderLayer)
 _FROZEN: dict[Adapt, tuple[str, ...]] = {
     "full": (),
     "no-vision": VISION,
@@ -103,7 +104,9 @@ class TuneTask:
         )
         a_step = run.images * run.batches * self._processes.world_size
         self.steps = run.steps or -(-run.epochs * len(self._batches.pictures) // a_step)
-        self._loss = LossSettings(masks=MaskSettings(resolution="prediction"))
+        # An answer beside the labels is wrong only where everything is labelled.
+        partial = any(not prompt.exhaustive for picture in dataset for prompt in picture.prompts)
+        self._loss = LossSettings(score=ScoreSettings(weak_loss=partial), masks=MaskSettings(resolution="prediction"))
         self._optimizer = torch.optim.AdamW(parameter_groups(model, rates, vision_depth=model.config.vision.depth))
 
     def finished(self, learned: Mapping[str, Tensor]) -> Detector:
@@ -203,7 +206,7 @@ def checkpoint_blocks(model: Detector) -> None:
     apply_activation_checkpointing(
         model,
         checkpoint_wrapper_fn=functools.partial(checkpoint_wrapper, checkpoint_impl=CheckpointImpl.NO_REENTRANT),
-        check_fn=lambda module: isinstance(module, _BLOCKS),
+        check_fn=lambda module: isinstance(module, BLOCKS),
     )
 
 
