@@ -439,8 +439,8 @@ HEADS = (
         ),
         ("mask head: four groups", "_GROUPS = 8", "_GROUPS = 4"),
         ("mask head: ReLU left out", "relu(norm(conv(finer)))", "norm(conv(finer))"),
-        ("mask head: bias of the projection left out", " + offset[..., None]", ""),
-        ("mask head: projection left out", "zip(embedding @ weight,", "zip(embedding,"),
+        ("mask head: bias of the projection left out", " + offset[:, None, None]", ""),
+        ("mask head: projection left out", "(embedding @ weight).split", "embedding.split"),
         ("mask head: all prompts on the first image", "+ level[image_idx]", "+ level[:1]"),
     ),
 )

@@ -1,6 +1,7 @@
 """Inputs for the tests of the losses: the cases of spec/training.md 6.9, random ones, and losses as plain loops."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 
@@ -18,8 +19,18 @@ TARGET_BOXES_A = [(0.31, 0.30, 0.20, 0.22), (0.70, 0.68, 0.22, 0.30)]
 TARGET_BOX_B = (0.21, 0.20, 0.12, 0.10)
 
 
+@dataclass(frozen=True)
+class Dense:
+    """All masks (P, Q, h, w) or all semantic maps (P, h, w), of which the losses ask for some: the slow way."""
+
+    logits: torch.Tensor
+
+    def __call__(self, *idx):
+        return self.logits[idx]
+
+
 def layer(logits=LOGITS, presence=None, boxes=BOXES, masks=None):
-    return LayerOutputs(class_logits=logits, boxes_cxcywh_norm=boxes, presence_logits=presence, mask_logits=masks)
+    return LayerOutputs(class_logits=logits, boxes_cxcywh_norm=boxes, presence_logits=presence, masks=masks)
 
 
 def first_targets():
@@ -39,7 +50,7 @@ def no_targets(prompts=2):
 
 def first_outputs():
     """One layer; the one-to-many queries predict the same."""
-    return TrainingOutputs(one_to_one=(layer(presence=PRESENCE),), one_to_many=(layer(),), semantic_logits=None)
+    return TrainingOutputs(one_to_one=(layer(presence=PRESENCE),), one_to_many=(layer(),))
 
 
 def second_outputs():
@@ -47,7 +58,6 @@ def second_outputs():
     return TrainingOutputs(
         one_to_one=(layer(0.5 * LOGITS, torch.tensor([0.5, 0.5])), layer(presence=PRESENCE)),
         one_to_many=(layer(-LOGITS), layer(0.5 * LOGITS.flip(0) + 0.25)),
-        semantic_logits=None,
     )
 
 

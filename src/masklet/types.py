@@ -7,7 +7,7 @@ C channels, h w feature grid, H W image. Batch first everywhere. Masks named `va
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -154,6 +154,13 @@ class RawDetections:
         return self.class_logits.float().sigmoid() * self.presence_logits.float().sigmoid()[:, None]
 
 
+MaskMaker = Callable[[Tensor, Tensor], Tensor]
+"""(N,) int64 prompt_idx, ascending, and (N,) int64 query_idx -> (N, h, w) logits of the masks of these queries."""
+
+SemanticMaker = Callable[[Tensor], Tensor]
+"""(N,) int64 prompt_idx, ascending, none twice -> (N, h, w) logits of the union of all instances of these prompts."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class LayerOutputs:
     """What one decoder layer predicts for one set of queries; read by the losses.
@@ -162,13 +169,14 @@ class LayerOutputs:
         class_logits: (P, Q).
         boxes_cxcywh_norm: (P, Q, 4) fractions of the image.
         presence_logits: (P,) or None for one-to-many queries, which have none.
-        mask_logits: (P, Q, h, w) or None; only the last layer has masks.
+        masks: makes those of the queries that it is asked for, since a step compares few of them; or None; only the
+            last layer has masks.
     """
 
     class_logits: Tensor
     boxes_cxcywh_norm: Tensor
     presence_logits: Tensor | None = None
-    mask_logits: Tensor | None = None
+    masks: MaskMaker | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,13 +186,15 @@ class TrainingOutputs:
     Attributes:
         one_to_one: decoder layers 1..L, last one with masks when they were asked for.
         one_to_many: the same layers for the duplicated queries; empty when there are none.
-        semantic_logits: (P, 1, h, w) union of all instances, or None.
+        semantic: makes the semantic maps of the prompts that it is asked for, or None.
+        mask_size_hw: (h, w) of all masks and semantic maps; None where there are neither.
         memory: (P, h*w, C) image tokens after the fusion encoder, for losses on them; None when not kept.
     """
 
     one_to_one: tuple[LayerOutputs, ...]
     one_to_many: tuple[LayerOutputs, ...]
-    semantic_logits: Tensor | None
+    semantic: SemanticMaker | None = None
+    mask_size_hw: tuple[int, int] | None = None
     memory: Tensor | None = None
 
 

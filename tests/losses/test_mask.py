@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from loss_cases import Dense
 from masklet.errors import ConfigError
 from masklet.losses.mask import MaskSettings, downsample_masks, mask_losses, semantic_losses
 from masklet.losses.matcher import Match
@@ -58,7 +59,7 @@ def loop_mask_losses(logits, masks, match, normalizer):
 
 def test_masks_of_the_specification():
     logits = prediction_of_the_specification()[None, None]
-    focal, dice = mask_losses(logits, target_of_the_specification()[None], pairs((0, 0, 0)), 1)
+    focal, dice = mask_losses(Dense(logits), target_of_the_specification()[None], pairs((0, 0, 0)), 1)
     assert abs(focal.item() - 0.0401265) < 1e-6
     assert abs(dice.item() - 0.2817448) < 1e-6
     assert abs(200 * focal.item() + 10 * dice.item() - 10.8427572) < 1e-5
@@ -66,7 +67,7 @@ def test_masks_of_the_specification():
 
 def test_semantic_map_of_the_specification():
     logits = torch.stack((prediction_of_the_specification(), torch.zeros(4, 4)))[:, None]
-    focal, dice = semantic_losses(logits, target_of_the_specification()[None], [1, 0])
+    focal, dice = semantic_losses(Dense(logits[:, 0]), target_of_the_specification()[None], [1, 0])
     assert abs(focal.item() - 0.0217653) < 1e-6
     assert abs(dice.item() - 0.2817445) < 1e-6
     assert abs(20 * focal.item() + 30 * dice.item() - 8.8876419) < 1e-5
@@ -75,7 +76,7 @@ def test_semantic_map_of_the_specification():
 @pytest.mark.parametrize("seed", range(4))
 def test_dense_equals_a_loop(seed):
     logits, masks = random_masks(seed, dtype=torch.float64)
-    found = mask_losses(logits, masks, MATCH, 3)
+    found = mask_losses(Dense(logits), masks, MATCH, 3)
     expected = loop_mask_losses(logits, masks, MATCH, 3)
     assert abs(found[0].item() - expected[0]) < 1e-10
     assert abs(found[1].item() - expected[1]) < 1e-10
@@ -87,7 +88,7 @@ def test_chunks_change_neither_loss_nor_gradient(pixels_at_once):
     results = []
     for settings in (DENSE, MaskSettings(pixels_at_once=pixels_at_once)):
         leaf = logits.clone().requires_grad_()
-        focal, dice = mask_losses(leaf, masks, MATCH, 3, settings=settings)
+        focal, dice = mask_losses(Dense(leaf), masks, MATCH, 3, settings=settings)
         results.append((focal, dice, *torch.autograd.grad(focal + dice, leaf)))
     for whole, chunked in zip(*results, strict=True):
         torch.testing.assert_close(chunked, whole, rtol=1e-12, atol=1e-14)
@@ -99,10 +100,10 @@ def test_instances_without_mask_are_left_out(settings):
     valid = torch.tensor([True, False, True, False])
     generator = torch.Generator()
     found = mask_losses(
-        logits, masks, MATCH, 3, masks_valid=valid, settings=settings, generator=generator.manual_seed(0)
+        Dense(logits), masks, MATCH, 3, masks_valid=valid, settings=settings, generator=generator.manual_seed(0)
     )
     kept = pairs((0, 2, 0), (1, 1, 2))
-    assert found == mask_losses(logits, masks, kept, 3, settings=settings, generator=generator.manual_seed(0))
+    assert found == mask_losses(Dense(logits), masks, kept, 3, settings=settings, generator=generator.manual_seed(0))
 
 
 @pytest.mark.parametrize("settings", [DENSE, MaskSettings(pixels_at_once=1), SAMPLED])
@@ -114,7 +115,7 @@ def test_no_pairs_is_zero_with_a_gradient_of_zero(settings):
         (masks, MATCH, torch.zeros(4, dtype=torch.bool)),
     ):
         leaf = logits.clone().requires_grad_()
-        focal, dice = mask_losses(leaf, target_masks, match, 1, masks_valid=valid, settings=settings)
+        focal, dice = mask_losses(Dense(leaf), target_masks, match, 1, masks_valid=valid, settings=settings)
         assert focal.item() == dice.item() == 0
         assert not torch.autograd.grad(focal + dice, leaf)[0].any()
 
@@ -125,9 +126,29 @@ def test_gradient_of_dense_and_sampled():
 
         def losses(x, settings=settings):
             generator = torch.Generator().manual_seed(7)  # the same points each time
-            return mask_losses(x, masks, MATCH, 3, settings=settings, generator=generator)
+            return mask_losses(Dense(x), masks, MATCH, 3, settings=settings, generator=generator)
 
         assert torch.autograd.gradcheck(losses, logits.clone().requires_grad_())
+
+
+def test_only_what_can_be_compared_is_asked_for():
+    """Pairs whose target has a mask; semantic maps of prompts with instances, all of known mask."""
+    logits, masks = random_masks(7)
+    pairs_asked, prompts_asked = [], []
+
+    def of_pairs(prompt_idx, query_idx):
+        pairs_asked.extend(zip(prompt_idx.tolist(), query_idx.tolist(), strict=True))
+        return logits[prompt_idx, query_idx]
+
+    def of_prompts(prompt_idx):
+        prompts_asked.extend(prompt_idx.tolist())
+        return logits[prompt_idx, 0]
+
+    valid = torch.tensor([True, False, True, True])
+    mask_losses(of_pairs, masks, MATCH, 3, masks_valid=valid)
+    semantic_losses(of_prompts, masks, [2, 2], masks_valid=valid)
+    assert pairs_asked == [(0, 2), (1, 1), (1, 1)]
+    assert prompts_asked == [1]
 
 
 def test_downsampling_averages_blocks():
@@ -144,8 +165,8 @@ def test_soft_targets_at_the_prediction_are_close_to_upsampling_for_a_smooth_mas
     distance = (30 - ((rows - 52) ** 2 + (columns - 63) ** 2).sqrt()) / 4
     distance = F.interpolate(distance[None, None], (24, 32), mode="area")
     match = pairs((0, 0, 0))
-    at_target = torch.stack(mask_losses(distance, masks, match, 1))
-    at_prediction = torch.stack(mask_losses(distance, downsample_masks(masks, (24, 32)), match, 1))
+    at_target = torch.stack(mask_losses(Dense(distance), masks, match, 1))
+    at_prediction = torch.stack(mask_losses(Dense(distance), downsample_masks(masks, (24, 32)), match, 1))
     torch.testing.assert_close(at_prediction, at_target, rtol=0.1, atol=0.0)
 
 
@@ -153,8 +174,8 @@ def test_many_uniform_points_approach_the_dense_loss():
     logits, masks = random_masks(4)
     # the dense comparison happens at the pixels of the targets, points lie between them: same up to the edges
     uniform = MaskSettings(points=40_000, importance_ratio=0.0, oversample_ratio=1.0)
-    sampled = torch.stack(mask_losses(logits, masks, MATCH, 3, settings=uniform, generator=torch.Generator()))
-    dense = torch.stack(mask_losses(logits, masks, MATCH, 3))
+    sampled = torch.stack(mask_losses(Dense(logits), masks, MATCH, 3, settings=uniform, generator=torch.Generator()))
+    dense = torch.stack(mask_losses(Dense(logits), masks, MATCH, 3))
     torch.testing.assert_close(sampled, dense, rtol=0.1, atol=0.0)
 
 
@@ -167,7 +188,7 @@ def test_points_read_masks_as_grid_sample_does():
         settings = MaskSettings(points=500, focal_alpha=alpha, focal_gamma=0.0, importance_ratio=0.0)
         match = pairs((0, 0, 0), (0, 1, 1))
         generator = torch.Generator().manual_seed(2)
-        return mask_losses(logits, masks, match, 1, settings=settings, generator=generator)[0].item()
+        return mask_losses(Dense(logits), masks, match, 1, settings=settings, generator=generator)[0].item()
 
     generator = torch.Generator().manual_seed(2)
     torch.rand((2, 1500, 2), generator=generator, dtype=torch.float64)  # the candidates, of which none are kept
@@ -188,7 +209,7 @@ def test_important_points_lie_where_the_prediction_is_unsure():
         leaf = logits.clone().requires_grad_()
         settings = MaskSettings(points=200, importance_ratio=importance_ratio, oversample_ratio=32.0)
         loss, _ = mask_losses(
-            leaf, masks, pairs((0, 0, 0)), 1, settings=settings, generator=torch.Generator().manual_seed(0)
+            Dense(leaf), masks, pairs((0, 0, 0)), 1, settings=settings, generator=torch.Generator().manual_seed(0)
         )
         gradient = torch.autograd.grad(loss, leaf)[0][0, 0].abs()
         return gradient[:, 6:10].sum() / gradient.sum()
@@ -202,7 +223,7 @@ def test_sampled_losses_follow_their_generator():
 
     def sampled(seed):
         generator = torch.Generator().manual_seed(seed)
-        return mask_losses(logits, masks, MATCH, 3, settings=SAMPLED, generator=generator)
+        return mask_losses(Dense(logits), masks, MATCH, 3, settings=SAMPLED, generator=generator)
 
     assert sampled(1) == sampled(1)
     assert sampled(1) != sampled(2)
@@ -223,12 +244,12 @@ def test_semantic_union_equals_a_loop():
         miss = 1 - (p * t + (1 - p) * (1 - t))
         expected[0] += ((0.6 * t + 0.4 * (1 - t)) * miss**2 * cross_entropy).mean()
         expected[1] += 1 - (2 * (p * t).sum() + 1) / (p.sum() + t.sum() + 1)
-    found = torch.stack(semantic_losses(logits, masks, counts))
+    found = torch.stack(semantic_losses(Dense(logits[:, 0]), masks, counts))
     torch.testing.assert_close(found, expected / (2 + 1e-6), rtol=1e-10, atol=0)
 
     valid = torch.tensor([True, True, True, False, True])  # the union of the last prompt is unknown
-    without_last = torch.stack(semantic_losses(logits, masks, counts, masks_valid=valid))
-    only_first = torch.stack(semantic_losses(logits[:1], masks[:2], [2]))
+    without_last = torch.stack(semantic_losses(Dense(logits[:, 0]), masks, counts, masks_valid=valid))
+    only_first = torch.stack(semantic_losses(Dense(logits[:1, 0]), masks[:2], [2]))
     torch.testing.assert_close(without_last, only_first, rtol=1e-10, atol=0)
 
 
@@ -239,10 +260,10 @@ def test_semantic_map_without_anything():
         (torch.zeros(1, 8, 8, dtype=torch.bool), [0, 1], None),
         (torch.ones(1, 8, 8, dtype=torch.bool), [0, 1], torch.tensor([False])),
     ):
-        focal, dice = semantic_losses(logits, masks, counts, masks_valid=valid)
+        focal, dice = semantic_losses(Dense(logits[:, 0]), masks, counts, masks_valid=valid)
         assert focal.item() == dice.item() == 0
         assert not torch.autograd.grad(focal + dice, logits)[0].any()
-    none = semantic_losses(torch.zeros(0, 1, 4, 4), torch.zeros(0, 8, 8), [])
+    none = semantic_losses(Dense(torch.zeros(0, 4, 4)), torch.zeros(0, 8, 8), [])
     assert none[0].item() == none[1].item() == 0
 
 

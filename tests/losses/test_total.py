@@ -11,6 +11,7 @@ from loss_cases import (
     BOXES,
     LOGITS,
     PRESENCE,
+    Dense,
     first_outputs,
     first_targets,
     layer,
@@ -37,11 +38,14 @@ def with_masks(outputs, targets, *, size_hw=(16, 24)):
 
     def masked(layers):
         logits = torch.randn(prompts, queries, 4, 6, generator=generator, requires_grad=True)
-        return (*layers[:-1], replace(layers[-1], mask_logits=logits)) if layers else ()
+        return (*layers[:-1], replace(layers[-1], masks=Dense(logits))) if layers else ()
 
-    semantic = torch.randn(prompts, 1, 4, 6, generator=generator, requires_grad=True)
+    semantic = torch.randn(prompts, 4, 6, generator=generator, requires_grad=True)
     outputs = TrainingOutputs(
-        one_to_one=masked(outputs.one_to_one), one_to_many=masked(outputs.one_to_many), semantic_logits=semantic
+        one_to_one=masked(outputs.one_to_one),
+        one_to_many=masked(outputs.one_to_many),
+        semantic=Dense(semantic),
+        mask_size_hw=(4, 6),
     )
     objects = targets.boxes_cxcywh_norm.shape[0]
     return outputs, replace(targets, masks=torch.rand(objects, *size_hw, generator=generator) > 0.5)
@@ -150,7 +154,6 @@ def test_no_target_in_the_whole_batch(masks):
         TrainingOutputs(
             one_to_one=(layer(logits, torch.zeros(2), boxes), layer(logits, torch.zeros(2), boxes)),
             one_to_many=(layer(logits, None, boxes), layer(logits, None, boxes)),
-            semantic_logits=None,
         ),
         no_targets(),
     )
@@ -159,22 +162,20 @@ def test_no_target_in_the_whole_batch(masks):
         assert abs(term.item() - (math.log(2) / 2 if "presence" in name else 0)) < 1e-6, name
     assert abs(loss.terms["presence"].item() - 0.3466) < 5e-5
     assert abs(loss.total.item() - 2 * 20 * math.log(2) / 2 * math.sqrt(2)) < 1e-4
-    leaves = (logits, boxes, outputs.one_to_one[-1].mask_logits, outputs.semantic_logits)
+    leaves = (logits, boxes, outputs.one_to_one[-1].masks.logits, outputs.semantic.logits)
     assert not any(gradient.any() for gradient in torch.autograd.grad(loss.total, leaves))
 
 
 def test_no_prompts():
     empty = layer(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, 4, 4))
     many = layer(torch.zeros(0, 4), None, torch.zeros(0, 4, 4))
-    outputs, targets = with_masks(
-        TrainingOutputs(one_to_one=(empty,), one_to_many=(many,), semantic_logits=None), no_targets(0)
-    )
+    outputs, targets = with_masks(TrainingOutputs(one_to_one=(empty,), one_to_many=(many,)), no_targets(0))
     assert detection_loss(outputs, targets).total.item() == 0
 
 
 def test_nothing_wanted_is_a_zero_that_can_be_differentiated():
     logits = LOGITS.clone().requires_grad_()
-    outputs = TrainingOutputs(one_to_one=(layer(logits),), one_to_many=(), semantic_logits=None)
+    outputs = TrainingOutputs(one_to_one=(layer(logits),), one_to_many=())
     loss = detection_loss(outputs, first_targets(), LossWeights(l1=0.0, giou=0.0, classification=0.0))
     assert loss.total.item() == 0
     assert loss.terms == {}
@@ -196,7 +197,7 @@ def test_masks_at_the_resolution_of_the_prediction():
     assert (
         detection_loss(semantic_only, targets, LossWeights(), settings).terms["semantic_dice"] == loss["semantic_dice"]
     )
-    neither = replace(semantic_only, semantic_logits=None)
+    neither = replace(semantic_only, semantic=None, mask_size_hw=None)
     assert not any("mask" in name for name in detection_loss(neither, targets, LossWeights(), settings).terms)
 
 
@@ -221,7 +222,6 @@ def test_gradient_reaches_every_prediction(seed):
     outputs = TrainingOutputs(
         one_to_one=tuple(leaves[:2]),
         one_to_many=tuple(replace(each, presence_logits=None) for each in leaves[2:]),
-        semantic_logits=None,
     )
     outputs, targets = with_masks(outputs, targets)
     detection_loss(outputs, targets).total.backward()
@@ -231,8 +231,8 @@ def test_gradient_reaches_every_prediction(seed):
         assert each.boxes_cxcywh_norm.grad.isfinite().all()
         assert (each.presence_logits.grad is not None) == (index < 2)
     for sides in (outputs.one_to_one, outputs.one_to_many):
-        assert sides[-1].mask_logits.grad.any()
-    assert outputs.semantic_logits.grad.any()
+        assert sides[-1].masks.logits.grad.any()
+    assert outputs.semantic.logits.grad.any()
 
 
 def test_half_precision_outputs_and_autocast_lose_nothing_but_their_rounding():
@@ -254,9 +254,7 @@ def test_half_precision_outputs_and_autocast_lose_nothing_but_their_rounding():
 
     def loss(dtype):
         one, many = rounded(dtype)
-        return detection_loss(
-            TrainingOutputs(one_to_one=tuple(one), one_to_many=tuple(many), semantic_logits=None), targets
-        )
+        return detection_loss(TrainingOutputs(one_to_one=tuple(one), one_to_many=tuple(many)), targets)
 
     with torch.autocast("cpu", dtype=torch.bfloat16):
         half = loss(torch.bfloat16)
@@ -290,4 +288,4 @@ def test_layers_that_do_not_fit_are_named():
     with pytest.raises(InputError, match="got 2 and 1"):
         detection_loss(replace(outputs, one_to_many=outputs.one_to_many[:1]), second_targets())
     with pytest.raises(InputError, match="got 0 and 0"):
-        detection_loss(TrainingOutputs(one_to_one=(), one_to_many=(), semantic_logits=None), second_targets())
+        detection_loss(TrainingOutputs(one_to_one=(), one_to_many=()), second_targets())

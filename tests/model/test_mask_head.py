@@ -1,4 +1,4 @@
-"""The projection that is folded into the queries, and prompts or queries of which there are none."""
+"""The projection folded into the queries, masks of some queries only, and no prompts or queries at all."""
 
 import pytest
 import torch
@@ -30,3 +30,16 @@ def test_gradients_reach_everything(head):
     head.masks(states, pixels).square().sum().backward()
     parts = (states, pixels, head.instance_project.weight, head.instance_project.bias)
     assert all(part.grad is not None and bool(part.grad.abs().sum() > 0) for part in parts)
+
+
+def test_packed_is_a_part_of_all(head):
+    """Prompts with several queries, none and one; a semantic map twice."""
+    states, pixels = torch.randn(3, 4, 16), torch.randn(3, 16, 6, 9)
+    maps, dense = pixels.permute(0, 2, 3, 1).unbind(), head.masks(states, pixels)
+    prompt_idx, query_idx = torch.tensor([0, 0, 0, 2]), torch.tensor([3, 1, 3, 0])
+    packed = head.packed_masks(states[prompt_idx, query_idx], maps, [3, 0, 1])
+    torch.testing.assert_close(packed, dense[prompt_idx, query_idx], rtol=1e-5, atol=1e-6)
+    semantic = head.packed_semantic(maps, [1, 0, 2])
+    torch.testing.assert_close(semantic, head.semantic(pixels)[[0, 2, 2], 0], rtol=1e-5, atol=1e-6)
+    assert head.packed_masks(states[0, :0], maps, [0, 0, 0]).shape == (0, 6, 9)
+    assert head.packed_semantic(maps, [0, 0, 0]).shape == (0, 6, 9)

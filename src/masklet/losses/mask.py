@@ -27,6 +27,7 @@ from torch.utils.checkpoint import checkpoint
 from masklet.errors import ConfigError
 from masklet.losses.focal import at_least_float32, dice_loss, focal_loss
 from masklet.losses.matcher import Match
+from masklet.types import MaskMaker, SemanticMaker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +81,7 @@ def downsample_masks(masks: Tensor, size_hw: tuple[int, int]) -> Tensor:
 
 
 def mask_losses(
-    mask_logits: Tensor,
+    masks: MaskMaker,
     target_masks: Tensor,
     match: Match,
     normalizer: Tensor | float,
@@ -92,7 +93,7 @@ def mask_losses(
     """Focal and dice loss of the matched instances, summed over pairs, divided by the normaliser.
 
     Args:
-        mask_logits: (P, Q, h, w).
+        masks: asked for the matched pairs whose target has a mask, and no others.
         target_masks: (M, H, W) bool, or float 0..1, packed. The comparison happens at H x W: for
             `resolution="prediction"` hand in `downsample_masks(masks, (h, w))`, made once per batch.
         match: which prediction answers for which target.
@@ -109,7 +110,7 @@ def mask_losses(
     if masks_valid is not None:
         kept = masks_valid[target_idx]
         prompt_idx, query_idx, target_idx = prompt_idx[kept], query_idx[kept], target_idx[kept]
-    logits = at_least_float32(mask_logits[prompt_idx, query_idx])  # (N, h, w)
+    logits = at_least_float32(masks(prompt_idx, query_idx))  # (N, h, w)
 
     if settings.points is not None:
         points = _choose_points(logits.detach(), settings.points, settings, generator)
@@ -121,7 +122,7 @@ def mask_losses(
 
 
 def semantic_losses(
-    semantic_logits: Tensor,
+    semantic: SemanticMaker,
     target_masks: Tensor,
     counts: Sequence[int],
     *,
@@ -134,7 +135,7 @@ def semantic_losses(
     instance as background).
 
     Args:
-        semantic_logits: (P, 1, h, w).
+        semantic: asked for the prompts that have instances, all of known mask.
         target_masks: (M, H, W) bool or float 0..1, packed; compared at H x W, see `mask_losses`.
         counts: instances of each of the P prompts.
         masks_valid: (M,) bool; None for all valid.
@@ -144,18 +145,19 @@ def semantic_losses(
         Focal loss (mean over pixels per prompt) and dice loss. Scalars; 0 when nothing is there to learn from.
     """
     settings = settings or MaskSettings()
-    chosen, unions = [], []
-    valid = None if masks_valid is None else torch.split(masks_valid, list(counts))
-    for prompt, masks in enumerate(torch.split(target_masks, list(counts))):
-        if masks.shape[0]:
+    known = [True] * len(target_masks) if masks_valid is None else masks_valid.tolist()
+    chosen, unions, start = [], [], 0
+    for prompt, count in enumerate(counts):
+        mine = slice(start, start + count)
+        if count and all(known[mine]):
             chosen.append(prompt)
-            union = masks.amax(0)
-            unions.append(union if valid is None else union * valid[prompt].all())
+            unions.append(target_masks[mine].amax(0))
+        start += count
+    logits = at_least_float32(semantic(torch.tensor(chosen, dtype=torch.int64, device=target_masks.device)))
     if not chosen:
-        nothing = semantic_logits[:0].sum()  # a zero that still belongs to the graph
+        nothing = logits.sum()  # a zero that still belongs to the graph
         return nothing, nothing
 
-    logits = at_least_float32(semantic_logits[chosen, 0])
     logits = _resize(logits, tuple(target_masks.shape[-2:])).flatten(1)
     targets = torch.stack(unions).to(logits.dtype).flatten(1)
     weight = (targets > 0).any(-1).to(logits)  # (N,) 1 where there is something to see

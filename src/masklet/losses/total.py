@@ -221,9 +221,9 @@ def _layer_terms(layer: LayerOutputs, match: Match, context: _Context) -> dict[s
         )
     if weights.presence and layer.presence_logits is not None:
         terms["presence"] = presence_loss(layer.presence_logits, context.visible)
-    if (weights.mask_focal or weights.mask_dice) and layer.mask_logits is not None and context.masks is not None:
+    if (weights.mask_focal or weights.mask_dice) and layer.masks is not None and context.masks is not None:
         terms["mask_focal"], terms["mask_dice"] = mask_losses(
-            layer.mask_logits,
+            layer.masks,
             context.masks,
             match,
             context.normalizer,
@@ -237,10 +237,10 @@ def _layer_terms(layer: LayerOutputs, match: Match, context: _Context) -> dict[s
 def _semantic_terms(outputs: TrainingOutputs, counts: list[int], context: _Context) -> dict[str, Tensor]:
     weights = context.weights
     wanted = weights.semantic_focal or weights.semantic_dice
-    if not wanted or outputs.semantic_logits is None or context.masks is None:
+    if not wanted or outputs.semantic is None or context.masks is None:
         return {}
     focal, dice = semantic_losses(
-        outputs.semantic_logits,
+        outputs.semantic,
         context.masks,
         counts,
         masks_valid=context.targets.masks_valid,
@@ -253,13 +253,7 @@ def _comparable_masks(outputs: TrainingOutputs, targets: Targets, settings: Mask
     """Target masks at the resolution of the comparison, made once for all uses."""
     if targets.masks is None or settings.resolution == "target":
         return targets.masks
-    predictions = outputs.one_to_one[-1].mask_logits
-    if predictions is None:
-        predictions = outputs.semantic_logits
-    if predictions is None:
-        return None
-    height, width = predictions.shape[-2:]
-    return downsample_masks(targets.masks, (height, width))
+    return None if outputs.mask_size_hw is None else downsample_masks(targets.masks, outputs.mask_size_hw)
 
 
 def _weight(name: str, weights: LossWeights) -> float:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from masklet.config import ModelConfig
+from masklet.errors import InputError
 from masklet.layers.position import position_map
 from masklet.model.decoder import Decoder, DecoderOutputs
 from masklet.model.fusion_encoder import FusionEncoder
@@ -26,7 +27,15 @@ from masklet.model.neck import Neck
 from masklet.model.scoring import Scoring
 from masklet.model.text_encoder import TextEncoder
 from masklet.model.vision_encoder import VisionEncoder
-from masklet.types import ExemplarBatch, ImageFeatures, LayerOutputs, PromptTokens, RawDetections, TrainingOutputs
+from masklet.types import (
+    ExemplarBatch,
+    ImageFeatures,
+    LayerOutputs,
+    MaskMaker,
+    PromptTokens,
+    RawDetections,
+    TrainingOutputs,
+)
 
 
 def concat_prompts(first: PromptTokens, second: PromptTokens) -> PromptTokens:
@@ -165,24 +174,14 @@ class Detector(nn.Module):
             features: of B images.
             image_idx: (P,) the image of each prompt.
             prompt: tokens of the P prompts.
-            masks: decode the masks of all queries of the last layer, and the semantic map; (P,) bool for chosen prompts
-                only: the others cost nothing, their logits are 0.
+            masks: whether masks can be asked for; (P,) bool for some prompts only. The others cost nothing, and if
+                there are none, that is False.
             one_to_many: also run the duplicated queries.
         """
         memory, decoded = self._decode(features, image_idx, prompt, one_to_many=one_to_many)
         class_logits = self.scoring(decoded.queries, prompt).float()
-        mask_logits, semantic_logits = None, None
-        if masks is True:
-            pixels = self._pixels(features, image_idx, prompt, memory)
-            mask_logits, semantic_logits = self._masks_of(decoded.queries[-1], pixels)
-        elif masks is not False:
-            chosen = masks.nonzero()[:, 0]
-            part = PromptTokens(tokens=prompt.tokens[chosen], valid=prompt.valid[chosen])
-            pixels = self._pixels(features, image_idx[chosen], part, memory[chosen])
-            mask_logits, semantic_logits = (
-                logits.new_zeros(len(memory), *logits.shape[1:]).index_copy(0, chosen, logits)
-                for logits in self._masks_of(decoded.queries[-1, chosen], pixels)
-            )
+        wanted = masks if isinstance(masks, Tensor) else torch.full_like(image_idx, masks, dtype=torch.bool)
+        source = self._mask_source(features, image_idx, prompt, memory, wanted)
         count = self.decoder.query_embedding.num_embeddings
 
         def split(part: slice, presence: bool) -> tuple[LayerOutputs, ...]:
@@ -192,7 +191,7 @@ class Detector(nn.Module):
                     class_logits=class_logits[layer, :, part],
                     boxes_cxcywh_norm=decoded.boxes_cxcywh_norm[layer, :, part],
                     presence_logits=decoded.presence_logits[layer] if presence else None,
-                    mask_logits=mask_logits[:, part] if mask_logits is not None and layer == last else None,
+                    masks=source.of_queries(decoded.queries[-1, :, part]) if source and layer == last else None,
                 )
                 for layer in range(len(class_logits))
             )
@@ -200,7 +199,8 @@ class Detector(nn.Module):
         return TrainingOutputs(
             one_to_one=split(slice(0, count), presence=True),
             one_to_many=split(slice(count, 2 * count), presence=False) if one_to_many else (),
-            semantic_logits=semantic_logits,
+            semantic=source.semantic if source else None,
+            mask_size_hw=(features.levels[0].shape[-2], features.levels[0].shape[-1]) if source else None,
             memory=memory,
         )
 
@@ -217,12 +217,60 @@ class Detector(nn.Module):
         decoded = self.decoder(memory, position, prompt, grid_hw=(height, width), one_to_many=one_to_many)
         return memory, decoded
 
-    def _masks_of(self, queries: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Mask logits of all queries, and the semantic map."""
-        return self.mask_head.masks(queries, pixels), self.mask_head.semantic(pixels)
+    def _mask_source(
+        self, features: ImageFeatures, image_idx: Tensor, prompt: PromptTokens, memory: Tensor, wanted: Tensor
+    ) -> _MaskSource | None:
+        """For masks of the prompts marked in `wanted` (P,) bool; None if there are none."""
+        prompt_idx = wanted.nonzero()[:, 0]
+        if not len(prompt_idx):
+            return None
+        own_memory = memory[prompt_idx]
+        pixels = self._pixels(features, image_idx[prompt_idx], prompt.select(prompt_idx), own_memory)
+        return _MaskSource(self.mask_head, pixels.permute(0, 2, 3, 1).unbind(), prompt_idx, len(memory))
 
     def _pixels(self, features: ImageFeatures, image_idx: Tensor, prompt: PromptTokens, memory: Tensor) -> Tensor:
         return self.mask_head.pixel_features(memory, prompt, features.levels, image_idx)
+
+
+@dataclass(frozen=True)
+class _MaskSource:
+    """What masks of K among P prompts are made from when a loss asks for them.
+
+    Attributes:
+        head: makes them.
+        pixels: features (4h, 4w, C) of the K prompts. One tensor each, so that gradients of several requests are added
+            up prompt by prompt.
+        prompt_idx: (K,) int64 which prompts, ascending.
+        prompts: P.
+    """
+
+    head: MaskHead
+    pixels: Sequence[Tensor]
+    prompt_idx: Tensor
+    prompts: int
+
+    def of_queries(self, queries: Tensor) -> MaskMaker:
+        """Makes masks of queries (P, Q, C)."""
+
+        def masks(prompt_idx: Tensor, query_idx: Tensor) -> Tensor:
+            return self.head.packed_masks(queries[prompt_idx, query_idx], self.pixels, self._counts(prompt_idx))
+
+        return masks
+
+    def semantic(self, prompt_idx: Tensor) -> Tensor:
+        """See `SemanticMaker`."""
+        return self.head.packed_semantic(self.pixels, self._counts(prompt_idx))
+
+    def _counts(self, prompt_idx: Tensor) -> list[int]:
+        """How often each of the K prompts is among `prompt_idx`, (N,) int64 ascending."""
+        counts: list[int] = torch.bincount(prompt_idx, minlength=self.prompts)[self.prompt_idx].tolist()
+        if sum(counts) != len(prompt_idx):
+            raise InputError(
+                f"masks were asked of prompts {prompt_idx.unique().tolist()}, but can be of {self.prompt_idx.tolist()} "
+                "only: choose all of them in `masks` of forward_training, or mark the targets of the others as without "
+                "mask in `masks_valid`"
+            )
+        return counts
 
 
 def _rows(prompt: PromptTokens, rows: slice) -> PromptTokens:

@@ -7,6 +7,8 @@ instead of the many pixels: q . (W a + b) = (W^T q) . a + q . b.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -60,16 +62,44 @@ class MaskHead(nn.Module):
 
     def masks(self, queries: Tensor, pixels: Tensor) -> Tensor:
         """Mask logits of queries (P, Q, C) on pixel features (P, C, H, W): (P, Q, H, W)."""
+        prompts, count = queries.shape[:2]
+        if not prompts:
+            return pixels.new_zeros(0, count, *pixels.shape[-2:])
+        packed = self.packed_masks(queries.flatten(0, 1), pixels.permute(0, 2, 3, 1), [count] * prompts)
+        return packed.unflatten(0, (prompts, count))
+
+    def packed_masks(self, queries: Tensor, pixels: Tensor | Sequence[Tensor], counts: Sequence[int]) -> Tensor:
+        """Mask logits of queries that are packed over the prompts, in prompt order.
+
+        Args:
+            queries: (N, C).
+            pixels: features (H, W, C) of one prompt or more.
+            counts: queries of each prompt; they sum to N.
+
+        Returns:
+            (N, H, W).
+        """
         embedding = self.mask_embedding(queries)
         weight, bias = self.instance_project.weight[:, :, 0, 0], self.instance_project.bias
         offset = (embedding * bias).sum(-1)
-        # One product per prompt: in bfloat16 a batched one on pixels stored channels last takes 20 times as long.
-        products = [each @ image.flatten(1) for each, image in zip(embedding @ weight, pixels, strict=True)]
-        height, width = pixels.shape[-2:]
-        logits = torch.stack(products) if products else offset.new_zeros(0, queries.shape[1], height * width)
-        return (logits + offset[..., None]).unflatten(-1, (height, width))
+        return _products((embedding @ weight).split(list(counts)), pixels) + offset[:, None, None]
 
     def semantic(self, pixels: Tensor) -> Tensor:
         """Logits of "some instance is here": (P, C, H, W) -> (P, 1, H, W)."""
         logits: Tensor = self.semantic_project(pixels)
         return logits
+
+    def packed_semantic(self, pixels: Sequence[Tensor], counts: Sequence[int]) -> Tensor:
+        """The same of one prompt or more, each `counts` times: K maps (H, W, C) -> (N, H, W)."""
+        weight, bias = self.semantic_project.weight[:, :, 0, 0], self.semantic_project.bias
+        assert bias is not None  # made with one
+        return _products([weight.expand(count, -1) for count in counts], pixels) + bias
+
+
+def _products(vectors: Iterable[Tensor], pixels: Tensor | Sequence[Tensor]) -> Tensor:
+    """Products of the vectors (n, C) of each prompt with its pixels (H, W, C), packed: (N, H, W).
+
+    One for each prompt: in bfloat16 a batched one on pixels stored channels last takes 20 times as long.
+    """
+    products = [each @ image.flatten(0, 1).T for each, image in zip(vectors, pixels, strict=True)]
+    return torch.cat(products).unflatten(1, pixels[0].shape[:2])

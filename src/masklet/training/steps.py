@@ -27,8 +27,7 @@ def prompt_loss(
     prompt = concat_prompts(
         model.encode_text(batch.token_ids), model.encode_exemplars(features, batch.image_idx, batch.exemplars)
     )
-    masks = batch.with_masks if bool(batch.with_masks.any()) else False
-    outputs = model.forward_training(features, batch.image_idx, prompt, masks=masks)
+    outputs = model.forward_training(features, batch.image_idx, prompt, masks=batch.with_masks)
     loss = detection_loss(outputs, batch.targets, steps.weights, settings)
     assert outputs.memory is not None  # forward_training keeps it
     covered = _covered(batch.targets, grid=features.levels[-1].shape[-1])

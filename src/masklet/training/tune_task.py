@@ -139,7 +139,7 @@ class TuneTask:
         """Of the detector (spec/training.md 6), summed over all rounds; terms are those of the first. See `Task`."""
         model, run = self.model, self.settings.run
         features, text = model.encode_image(batch.pixels), model.encode_text(batch.token_ids)
-        masks = batch.with_masks if run.masks and bool(batch.with_masks.any()) else False
+        masks = batch.with_masks if run.masks else False
         exemplars, losses = batch.exemplars, []
         for round_ in range(1 + self.settings.prompts.rounds):
             prompt = concat_prompts(text, model.encode_exemplars(features, batch.image_idx, exemplars))
