@@ -203,12 +203,8 @@ EXEMPLARS = (
             "values = level.flatten(2).transpose(1, 2)",
             "values = self.pool_norm(level.flatten(2).transpose(1, 2))",
         ),
-        ("exemplars' keys without positions", "(values + position)[image_idx], values", "values[image_idx], values"),
-        (
-            "exemplars' values with positions",
-            "(values + position)[image_idx], values[image_idx]",
-            "(values + position)[image_idx], (values + position)[image_idx]",
-        ),
+        ("exemplars' keys without positions", "keys = (values + position).", "keys = values."),
+        ("exemplars' values with positions", " values = values.", " values = (values + position)."),
         ("exemplars' padding not hidden", "mask = padding_mask(valid)", "mask = padding_mask(torch.ones_like(valid))"),
         (
             "exemplars: projection left out",
@@ -441,7 +437,7 @@ HEADS = (
         ("mask head: ReLU left out", "relu(norm(conv(finer)))", "norm(conv(finer))"),
         ("mask head: bias of the projection left out", " + offset[:, None, None]", ""),
         ("mask head: projection left out", "(embedding @ weight).split", "embedding.split"),
-        ("mask head: all prompts on the first image", "+ level[image_idx]", "+ level[:1]"),
+        ("mask head: all prompts on the first image", "+ _gathered(level, image_idx)", "+ level[:1]"),
     ),
 )
 

@@ -213,7 +213,7 @@ class Detector(nn.Module):
         position = position_map(
             height=height, width=width, channels=level.shape[1], device=level.device, dtype=level.dtype
         )
-        memory = self.fusion_encoder(level.flatten(2).transpose(1, 2)[image_idx], position, prompt)
+        memory = self.fusion_encoder(level.flatten(2).transpose(1, 2).index_select(0, image_idx), position, prompt)
         decoded = self.decoder(memory, position, prompt, grid_hw=(height, width), one_to_many=one_to_many)
         return memory, decoded
 
@@ -224,7 +224,7 @@ class Detector(nn.Module):
         prompt_idx = wanted.nonzero()[:, 0]
         if not len(prompt_idx):
             return None
-        own_memory = memory[prompt_idx]
+        own_memory = memory.index_select(0, prompt_idx)
         pixels = self._pixels(features, image_idx[prompt_idx], prompt.select(prompt_idx), own_memory)
         return _MaskSource(self.mask_head, pixels.permute(0, 2, 3, 1).unbind(), prompt_idx, len(memory))
 

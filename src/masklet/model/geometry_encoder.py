@@ -127,7 +127,8 @@ class GeometryEncoder(nn.Module):
         height, width = level.shape[-2:]
         values = level.flatten(2).transpose(1, 2)  # (B, h*w, C), not normed
         position = position_map(height=height, width=width, channels=self.width, device=level.device, dtype=level.dtype)
-        keys, values = (values + position)[image_idx], values[image_idx]
+        keys = (values + position).index_select(0, image_idx)
+        values = values.index_select(0, image_idx)
         mask = padding_mask(valid)
         for layer in self.layers:
             tokens = layer(tokens, mask, keys, values)
