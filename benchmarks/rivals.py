@@ -165,7 +165,7 @@ def stage_pairs(models: Models) -> list[Pair]:
         Pair("neck", lambda: ours.neck(trunk), calls["neck"]),
         Pair("text encoder", lambda: ours.encode_text(text["input_ids"]), lambda: theirs.get_text_features(**text)),
         Pair("geometry encoder", lambda: ours.encode_exemplars(features, one, exemplars), calls["geometry"]),
-        Pair("fusion encoder", lambda: ours.fusion_encoder(tokens, position, prompt), calls["fusion"]),
+        Pair("fusion encoder", lambda: ours.fusion_encoder(tokens, one, position, prompt), calls["fusion"]),
         Pair("decoder and scoring", decode_and_score, lambda: (calls["decoder"](), calls["scoring"]())),
         Pair("mask head, all masks and semantic map", all_masks, calls["mask head"]),
         Pair(

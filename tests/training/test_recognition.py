@@ -68,7 +68,7 @@ def test_attraction_is_what_the_fusion_layer_attends_by(model: Detector, heads: 
 
     position = position_map(height=6, width=6, channels=16, device=level.device, dtype=level.dtype)
     prompt = model.encode_text(ids)
-    model.fusion_encoder(level.flatten(2).transpose(1, 2), position, prompt)
+    model.fusion_encoder(level.flatten(2).transpose(1, 2), torch.zeros(1, dtype=torch.int64), position, prompt)
     query, key, _ = layer.prompt_attention.qkv.weight.chunk(3)
     query_bias, key_bias, _ = layer.prompt_attention.qkv.bias.chunk(3)
     q = F.linear(seen["query"], query, query_bias).unflatten(-1, (2, 8))[0]  # (N, heads, d)

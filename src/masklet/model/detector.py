@@ -213,7 +213,7 @@ class Detector(nn.Module):
         position = position_map(
             height=height, width=width, channels=level.shape[1], device=level.device, dtype=level.dtype
         )
-        memory = self.fusion_encoder(level.flatten(2).transpose(1, 2).index_select(0, image_idx), position, prompt)
+        memory = self.fusion_encoder(level.flatten(2).transpose(1, 2), image_idx, position, prompt)
         decoded = self.decoder(memory, position, prompt, grid_hw=(height, width), one_to_many=one_to_many)
         return memory, decoded
 
