@@ -156,7 +156,8 @@ class Decoder(nn.Module):
         attending = 1 + self.query_embedding.num_embeddings
         z = torch.cat([self.presence_embedding.weight] + [self.query_embedding.weight] * copies)
         z = z.expand(prompts, -1, -1)
-        boxes = self.reference_boxes.weight.float().sigmoid().repeat(copies, 1).expand(prompts, -1, -1)
+        boxes = self.reference_boxes.weight.float().sigmoid().repeat(copies, 1)
+        boxes = boxes[None]  # one row for all prompts: what is computed from it in the first layer is alike too
         reference = boxes
         image_keys = memory + position
         prompt_mask = padding_mask(prompt.valid)
