@@ -77,3 +77,11 @@ def test_inverse_sigmoid_ends_at_one_in_a_thousand():
     low, high = math.log(1e-3), -math.log(1e-3)
     expected = torch.tensor([low, low, math.log(1e-3 / 0.9999), math.log(1 / 3), 0.0, high, high])
     torch.testing.assert_close(inverse_sigmoid(x), expected)
+
+
+def test_bias_lies_in_memory_as_the_scores_do(decoder):
+    """A sum of tensors in different orders of axes takes several times as long."""
+    for prompts in (1, 2):
+        bias = decoder._image_bias(torch.rand(prompts, QUERIES, 4), (3, 5))
+        assert bias.shape == (prompts, 2, 1 + QUERIES, 15)
+        assert bias.is_contiguous()

