@@ -60,7 +60,7 @@ class Kept:
         self.inputs: Counter[str] = Counter()
         self._own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
         self._seen: dict[int, StorageWeakRef] = {}
-        self._part, self._block = "losses", ""
+        self._part, self._block = "masks, losses", ""
         for name, module in model.named_modules():
             if "." not in name and name:
                 self._watch(module, name, block=False)
