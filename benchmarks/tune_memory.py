@@ -11,7 +11,7 @@ kept. Attention runs as one kernel that keeps no scores, as on a GPU. One pictur
                   blocks keep their inputs and the largest block is there in full once
     total         of all, without the GPU's own context (about 0.5 GB) and what a kernel needs for a moment
 
-The full size needs 8 GB of memory and a minute for each case.
+The full size needs 12 GB of memory and some minutes for each case.
 """
 
 from __future__ import annotations
