@@ -82,6 +82,14 @@ def test_a_query_of_several_targets_takes_the_largest_iou():
         assert abs(quality.item() - 0.711312) < 1e-6
 
 
+def test_the_power_of_the_iou_in_the_target():
+    """The same with IoU^0.4: 0.5^0.25 * 0.8^(0.75 * 0.4)."""
+    boxes = torch.tensor([[(0.5, 0.5, 0.4, 0.4)]])
+    targets = Targets(counts=torch.tensor([1]), boxes_cxcywh_norm=torch.tensor([(0.5, 0.46, 0.4, 0.32)]))
+    quality, _ = query_qualities(torch.zeros(1, 1), boxes, targets, pairs((0, 0, 0)), ScoreSettings(iou_power=0.4))
+    assert abs(quality.item() - 0.786447) < 1e-6
+
+
 def test_quality_has_a_lower_limit_only_where_matched():
     targets = Targets(counts=torch.tensor([1, 0]), boxes_cxcywh_norm=torch.tensor([(0.1, 0.9, 0.1, 0.1)]))
     quality, _ = query_qualities(LOGITS, BOXES, targets, pairs((0, 1, 0)), ScoreSettings())

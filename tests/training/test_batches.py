@@ -195,3 +195,32 @@ def test_more_prompts_about_colours(maker: BatchMaker) -> None:
         answers += more.targets.counts[more.image_idx == image][len(before) :].tolist()
     assert added > 6
     assert 0.2 < np.mean([count > 0 for count in answers]) < 0.8  # right colours and wrong ones
+
+
+def test_more_prompts_by_kinds_and_by_words_that_are_no_symbol(maker: BatchMaker) -> None:
+    sizes = {"images": 6, "size": SIZE, "questions": 3, "mask_prompts": 40}
+    plain = maker.prompts(5, **sizes)
+    kinds, words = maker.prompts(5, categories=2, **sizes), maker.prompts(5, words=2, **sizes)
+    assert torch.equal(plain.pixels, kinds.pixels) and torch.equal(plain.pixels, words.pixels)
+    for more, there in ((kinds, True), (words, False)):
+        added = len(more.token_ids) - len(plain.token_ids)
+        assert 3 < added <= 12
+        for image in range(6):
+            before = int((plain.image_idx == image).sum())
+            counts = more.targets.counts[more.image_idx == image][before:]
+            assert ((counts > 0) == there).all()
+
+
+def test_scenes_of_other_sizes_than_the_input(maker: BatchMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same prompts about scenes that are drawn smaller or larger and resized."""
+    from masklet.training import batches
+
+    drawn: list[int] = []
+    monkeypatch.setattr(
+        batches,
+        "to_pixels",
+        lambda image, size: (drawn.append(min(image.shape[:2])), torch.zeros(1, 3, size, size))[1],
+    )
+    batch = maker.prompts(5, images=8, size=SIZE, questions=2, mask_prompts=4, scene_scale=(0.6, 1.5))
+    assert batch.pixels.shape[-2:] == (SIZE, SIZE)
+    assert 0.6 * SIZE - 1 <= min(drawn) < 0.8 * SIZE < 1.2 * SIZE < max(drawn) <= 1.5 * SIZE + 1

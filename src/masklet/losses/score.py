@@ -23,7 +23,8 @@ class ScoreSettings:
     """Shape of the classification loss; the released numbers.
 
     Attributes:
-        alpha: share of the probability in the target of a matched query, p^alpha * IoU^(1 - alpha); 0..1.
+        alpha: share of the probability in the target of a matched query, p^alpha * IoU^(iou_power (1 - alpha)); 0..1.
+        iou_power: exponent of the IoU in that target; below 1 a score says less of the box and more of the concept.
         gamma: exponent of the probability that weighs an unmatched query.
         smallest_target: lower limit of the target of a matched query.
         presence_gating: count only prompts that have a visible target.
@@ -35,6 +36,7 @@ class ScoreSettings:
     """
 
     alpha: float = 0.25
+    iou_power: float = 1.0
     gamma: float = 2.0
     smallest_target: float = 0.01
     presence_gating: bool = True
@@ -82,7 +84,7 @@ def query_qualities(
         best = best.scatter_reduce_(0, flat_idx, iou, "amax").view_as(class_logits)
         matched = torch.zeros_like(class_logits, dtype=torch.bool)
         matched[match.prompt_idx, match.query_idx] = True
-        quality = class_logits.sigmoid() ** settings.alpha * best ** (1 - settings.alpha)
+        quality = class_logits.sigmoid() ** settings.alpha * best ** (settings.iou_power * (1 - settings.alpha))
         return quality.clamp(min=settings.smallest_target) * matched, matched
 
 

@@ -39,6 +39,8 @@ _ASPECTS = (0.65, 1.55)  # width / height of pictures that are not square
 _SQUARE_CHANCE = 0.5
 _CROWD = Crowd()
 _COLOURED = QuestionSettings(kinds=("colour", "absent_colour"))
+_CATEGORIES = QuestionSettings(kinds=("category",))
+_WORDS = QuestionSettings(kinds=("absent_word",))
 _SHOWN = QuestionSettings(kinds=("exemplar", "exemplar_negative"))
 
 
@@ -151,11 +153,14 @@ class BatchMaker:
         mask_prompts: int,
         coloured: int = 0,
         shown: int = 0,
+        categories: int = 0,
+        words: int = 0,
         scene_scale: tuple[float, float] = (1.0, 1.0),
     ) -> PromptBatch:
         """`images` ordinary scenes of `size` pixels with `questions` prompts of all kinds each.
 
-        `coloured` prompts more for each are about colours, `shown` more are asked by exemplars alone. Scenes are drawn
+        `coloured` prompts more for each are about colours, `shown` more are asked by exemplars alone, `categories` by
+        words for a kind, `words` by words that are no symbol. Scenes are drawn
         at `scene_scale` times the size, anything between the two, and resized. At most `mask_prompts` prompts, taken at
         random among those that have an answer, carry masks.
         """
@@ -164,7 +169,8 @@ class BatchMaker:
             training_scene(seed * images + i, _size_hw(rng, size, scene_scale), questions=questions, sheet=self.sheet)
             for i in range(images)
         ]
-        for more, settings in ((coloured, _COLOURED), (shown, _SHOWN)):
+        further = ((coloured, _COLOURED), (shown, _SHOWN), (categories, _CATEGORIES), (words, _WORDS))
+        for more, settings in further:
             if more:
                 made = [(scene, [*asked, *ask(self.book, scene, rng, more, settings)]) for scene, asked in made]
         grid = size // self.patch

@@ -45,21 +45,27 @@ class PromptSteps:
         questions: prompts per picture, of all kinds.
         coloured: more prompts per picture, about the colour of what is there: the right one or another.
         shown: more prompts per picture, by exemplars alone.
+        categories: more prompts per picture, by the word for a kind of thing.
+        words: more prompts per picture, by words that are no symbol.
         scene_scale: scenes are drawn at so many times the size that the model sees, between these two limits: users
             have pictures both finer and coarser than that.
         mask_prompts: at most this many prompts of a step have their masks trained.
         weights: of the losses.
         relevance: weight of the focal loss on fused image tokens: is the concept here.
+        iou_power: see `ScoreSettings`.
     """
 
     images: int = 4
     questions: int = 8
     coloured: int = 0
     shown: int = 0
+    categories: int = 0
+    words: int = 0
     scene_scale: tuple[float, float] = (1.0, 1.0)
     mask_prompts: int = 12
     weights: LossWeights = field(default_factory=LossWeights)
     relevance: float = 4.0
+    iou_power: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,24 +217,6 @@ DEFAULT_RECIPE = Recipe(
             rate=5e-4,
             warmup=30,
             prompts=PromptSteps(questions=2, coloured=2, shown=5, weights=_WEIGHTS),
-        ),
-        Stage(
-            name="fine",
-            steps=4000,
-            image_size=448,
-            rate=6e-4,
-            recognition_factor=0.4,
-            warmup=60,
-            tail=0.85,
-            final=0.0,
-            dense=DenseSteps(every=6, crowd=_VARIED, images=5, masks=True, exemplars=5, counter_examples=0.25),
-            prompts=PromptSteps(
-                questions=5,
-                coloured=1,
-                shown=2,
-                scene_scale=(0.65, 1.15),
-                weights=replace(_WEIGHTS, giou=4.0),
-            ),
         ),
     ),
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -28,6 +30,7 @@ def prompt_loss(
         model.encode_text(batch.token_ids), model.encode_exemplars(features, batch.image_idx, batch.exemplars)
     )
     outputs = model.forward_training(features, batch.image_idx, prompt, masks=batch.with_masks)
+    settings = replace(settings, score=replace(settings.score, iou_power=steps.iou_power))
     loss = detection_loss(outputs, batch.targets, steps.weights, settings)
     assert outputs.memory is not None  # forward_training keeps it
     covered = _covered(batch.targets, grid=features.levels[-1].shape[-1])

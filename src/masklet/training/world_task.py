@@ -150,6 +150,8 @@ class _Steps(Dataset[tuple[DenseBatch | PromptBatch]]):
             mask_prompts=prompts.mask_prompts,
             coloured=prompts.coloured,
             shown=prompts.shown,
+            categories=prompts.categories,
+            words=prompts.words,
             scene_scale=prompts.scene_scale,
         )
         return (prompt_batch,)
