@@ -6,6 +6,7 @@
 #   make check          lint, format, types, import contract      make train-default  trains the built-in model
 #   make docs           links and code of README and docs         make eval-default   scores the built-in model
 #   make format         writes the format that check wants        make lock           writes constraints.txt
+#   make finetune-demo  teaches the built-in model   make ablations      what each part of training is worth
 #   make clean          removes what make made
 #
 # PYTHON=python3.12 chooses another interpreter for a new .venv; CPU or CUDA builds of PyTorch are chosen as with any
@@ -22,7 +23,8 @@ READY := .venv/.ready-$(shell cat pyproject.toml constraints.txt | cksum | cut -
 WORKERS ?= 2
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help setup demo test test-training check format bench docs parity train-default eval-default lock clean
+.PHONY: help setup demo test test-training check format bench docs parity train-default eval-default finetune-demo \
+  ablations lock clean
 
 help:
 	@sed -n '2,/^$$/s/^# \{0,1\}//p' Makefile
@@ -79,6 +81,12 @@ train-default: $(READY) | $(FONT)
 
 eval-default: $(READY) | $(FONT)
 	$(BIN)/python benchmarks/eval_default.py
+
+finetune-demo: $(READY) | $(FONT)
+	OMP_WAIT_POLICY=passive $(BIN)/python examples/finetune.py
+
+ablations: $(READY) | $(FONT)
+	OMP_WAIT_POLICY=passive $(BIN)/python benchmarks/ablations.py
 
 # Exact versions of everything in .venv, without the package itself and without the build label of PyTorch.
 lock: $(READY)
