@@ -18,7 +18,7 @@ import regex
 import torch
 
 from masklet.errors import ConfigError
-from masklet.model.tokenizer import MERGES_AVAILABLE, Tokenizer
+from masklet.model.tokenizer import MERGES_AVAILABLE, Tokenizer, whole_words
 
 # From the specification: made by running the original's tokenizer.
 LISTED = {
@@ -214,6 +214,15 @@ def test_cut_vocabulary(merges: int) -> None:
         ids = cut.encode(phrase)
         assert ids == plain.encode(phrase)
         assert all(0 <= token < cut.start_id for token in ids)
+
+
+def test_whole_words_are_single_tokens(tokenizer: Tokenizer) -> None:
+    words = whole_words()
+    assert len(words) > 20_000 and len(set(words)) == len(words) and words[0] == "the"
+    for word in words[::97]:
+        assert len(tokenizer.encode(word)) == 1 and word.isalpha() and word.isascii()
+    few = whole_words(2000)
+    assert few == words[: len(few)] and len(few) < 2000
 
 
 def test_rows(tokenizer: Tokenizer) -> None:

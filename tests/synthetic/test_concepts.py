@@ -123,6 +123,17 @@ def test_absent_words_are_many_split_and_no_word_of_the_world() -> None:
         assert word not in known and book.resolve(word) is None, word
 
 
+def test_strays_are_thousands_and_have_nothing_to_do_with_the_world_or_its_evaluation() -> None:
+    book = PhraseBook(load_symbols())
+    assert len(book.strays) > 10_000 and len(set(book.strays)) == len(book.strays)
+    strays = set(book.strays)
+    assert {"captain", "visits"} <= strays
+    assert not strays & {"red", "reds", "truck", "trucks"}, "colours, and a part of a name that is not asked alone"
+    taken = [part for s in book.symbols for part in (s.name, *s.synonyms, *s.categories)]
+    for noun in (*taken, *absent_words(held_out=True)):
+        assert not strays & {*noun.split(), *plural(noun).split()}, noun
+
+
 def test_an_empty_table_has_no_words() -> None:
     symbols: tuple[Symbol, ...] = ()
     assert PhraseBook(symbols).nouns == {}

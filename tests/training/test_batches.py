@@ -201,8 +201,10 @@ def test_more_prompts_by_kinds_and_by_words_that_are_no_symbol(maker: BatchMaker
     sizes = {"images": 6, "size": SIZE, "questions": 3, "mask_prompts": 40}
     plain = maker.prompts(5, **sizes)
     kinds, words = maker.prompts(5, categories=2, **sizes), maker.prompts(5, words=2, **sizes)
-    assert torch.equal(plain.pixels, kinds.pixels) and torch.equal(plain.pixels, words.pixels)
-    for more, there in ((kinds, True), (words, False)):
+    strays = maker.prompts(5, strays=2, **sizes)
+    assert not torch.equal(words.token_ids, strays.token_ids)
+    for more, there in ((kinds, True), (words, False), (strays, False)):
+        assert torch.equal(plain.pixels, more.pixels)
         added = len(more.token_ids) - len(plain.token_ids)
         assert 3 < added <= 12
         for image in range(6):

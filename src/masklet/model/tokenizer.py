@@ -96,6 +96,13 @@ class Tokenizer:
         return rows
 
 
+def whole_words(merges: int = MERGES_AVAILABLE) -> tuple[str, ...]:
+    """Words of plain letters that are one token with so many merges, the most frequent first."""
+    merged = (left + right for left, right in itertools.islice(_merges(), merges))
+    words = (token.removesuffix(_WORD_END) for token in merged if token.endswith(_WORD_END))
+    return tuple(word for word in words if word.isascii() and word.isalpha())
+
+
 def clean(phrase: str) -> str:
     """A phrase as the model sees it: encoding faults and entities repaired, single blanks, lower case."""
     text = html.unescape(html.unescape(ftfy.fix_text(phrase)))

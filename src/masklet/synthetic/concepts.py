@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 
+from masklet.model.tokenizer import whole_words
 from masklet.synthetic.grammar import plural, without_determiner
 from masklet.synthetic.scenes import Instance, Scene
 from masklet.synthetic.symbols import COLOURS, Symbol, is_held_out_colour
@@ -76,6 +77,9 @@ _DOUBTFUL: dict[str, frozenset[str]] = {
     }.items()
 }
 
+_STRAY_MERGES = 24_000  # words that are rarer are mostly names and misspellings
+_SHORTEST_STRAY = 3
+
 
 @dataclass(frozen=True)
 class Concept:
@@ -118,6 +122,19 @@ class PhraseBook:
             for word in self.categories
         }
         self._forms = {noun: noun for noun in self.nouns} | {plural(noun): noun for noun in self.nouns}
+
+    @cached_property
+    def strays(self) -> tuple[str, ...]:
+        """Some ten thousand words that have to do with no symbol, not even one that is never named.
+
+        Those of the tokenizer's table, without every word that a name, synonym, category, colour, or an absent word of
+        the evaluation has in it, in singular or plural.
+        """
+        taken = [*COLOURS, *absent_words(held_out=True)]
+        for symbol in self.symbols:
+            taken += [symbol.name, *symbol.synonyms, *symbol.categories]
+        known = {word for noun in taken for phrase in (noun, plural(noun)) for word in phrase.split()}
+        return tuple(word for word in whole_words(_STRAY_MERGES) if len(word) >= _SHORTEST_STRAY and word not in known)
 
     def resolve(self, phrase: str) -> Concept | None:
         """The concept of a phrase such as "two red apples"; None when a word of it is not in the book."""

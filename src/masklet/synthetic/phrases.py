@@ -37,6 +37,7 @@ KIND_WEIGHTS: dict[str, float] = {
 KINDS = tuple(KIND_WEIGHTS)
 EXEMPLAR_KINDS = ("exemplar", "exemplar_negative", "text_exemplar", "exemplar_absent")
 _TRIES_PER_QUESTION = 40
+_TWO_STRAYS = 0.3  # chance that a stray word is two
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,12 +68,14 @@ class QuestionSettings:
     Attributes:
         kinds: kinds that may be asked; their weights are those of `KIND_WEIGHTS`.
         held_out_words: absent words come from the held-out quarter of the list.
+        stray_words: absent words are any of `PhraseBook.strays`, one or two, not those of the list; for training.
         held_out_colours: symbols may be asked in colours that training never shows.
         unnamed_only: of what is in sight, only symbols that are never asked by name are asked about.
     """
 
     kinds: tuple[str, ...] = KINDS
     held_out_words: bool = False
+    stray_words: bool = False
     held_out_colours: bool = False
     unnamed_only: bool = False
 
@@ -255,7 +258,10 @@ class _Asker:
         return self._absent(Concept(noun, colour), "absent_colour")
 
     def _absent_word(self) -> Question:
-        word = self._pick(absent_words(held_out=self.settings.held_out_words))
+        if self.settings.stray_words:
+            word = " ".join(self._pick(self.book.strays) for _ in range(1 + (self.rng.random() < _TWO_STRAYS)))
+        else:
+            word = self._pick(absent_words(held_out=self.settings.held_out_words))
         colour = self._pick(COLOURS) if self.rng.random() < 0.15 else None
         phrase = spoken(Concept(word, colour), self.rng, count=0, many=self.rng.random() < 0.2)
         return Question(phrase=phrase, kind="absent_word", instances=())

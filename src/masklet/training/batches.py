@@ -41,6 +41,7 @@ _CROWD = Crowd()
 _COLOURED = QuestionSettings(kinds=("colour", "absent_colour"))
 _CATEGORIES = QuestionSettings(kinds=("category",))
 _WORDS = QuestionSettings(kinds=("absent_word",))
+_STRAYS = QuestionSettings(kinds=("absent_word",), stray_words=True)
 _SHOWN = QuestionSettings(kinds=("exemplar", "exemplar_negative"))
 
 
@@ -155,13 +156,14 @@ class BatchMaker:
         shown: int = 0,
         categories: int = 0,
         words: int = 0,
+        strays: int = 0,
         scene_scale: tuple[float, float] = (1.0, 1.0),
     ) -> PromptBatch:
         """`images` ordinary scenes of `size` pixels with `questions` prompts of all kinds each.
 
         `coloured` prompts more for each are about colours, `shown` more are asked by exemplars alone, `categories` by
-        words for a kind, `words` by words that are no symbol. Scenes are drawn
-        at `scene_scale` times the size, anything between the two, and resized. At most `mask_prompts` prompts, taken at
+        words for a kind, `words` by words that are no symbol, `strays` by any words that are none. Scenes are drawn at
+        `scene_scale` times the size, anything between the two, and resized. At most `mask_prompts` prompts, taken at
         random among those that have an answer, carry masks.
         """
         rng = np.random.default_rng([12, seed])
@@ -169,7 +171,13 @@ class BatchMaker:
             training_scene(seed * images + i, _size_hw(rng, size, scene_scale), questions=questions, sheet=self.sheet)
             for i in range(images)
         ]
-        further = ((coloured, _COLOURED), (shown, _SHOWN), (categories, _CATEGORIES), (words, _WORDS))
+        further = (
+            (coloured, _COLOURED),
+            (shown, _SHOWN),
+            (categories, _CATEGORIES),
+            (words, _WORDS),
+            (strays, _STRAYS),
+        )
         for more, settings in further:
             if more:
                 made = [(scene, [*asked, *ask(self.book, scene, rng, more, settings)]) for scene, asked in made]

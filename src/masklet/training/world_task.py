@@ -152,6 +152,7 @@ class _Steps(Dataset[tuple[DenseBatch | PromptBatch]]):
             shown=prompts.shown,
             categories=prompts.categories,
             words=prompts.words,
+            strays=prompts.strays,
             scene_scale=prompts.scene_scale,
         )
         return (prompt_batch,)
