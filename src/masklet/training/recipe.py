@@ -46,7 +46,8 @@ class PromptSteps:
         coloured: more prompts per picture, about the colour of what is there: the right one or another.
         shown: more prompts per picture, by exemplars alone.
         categories: more prompts per picture, by the word for a kind of thing.
-        words: more prompts per picture, by words that are no symbol.
+        words: more prompts per picture, by words of a list that are no symbol.
+        strays: more prompts per picture, by any words of the language that are none.
         scene_scale: scenes are drawn at so many times the size that the model sees, between these two limits: users
             have pictures both finer and coarser than that.
         mask_prompts: at most this many prompts of a step have their masks trained.
@@ -61,6 +62,7 @@ class PromptSteps:
     shown: int = 0
     categories: int = 0
     words: int = 0
+    strays: int = 0
     scene_scale: tuple[float, float] = (1.0, 1.0)
     mask_prompts: int = 12
     weights: LossWeights = field(default_factory=LossWeights)
@@ -217,6 +219,66 @@ DEFAULT_RECIPE = Recipe(
             rate=5e-4,
             warmup=30,
             prompts=PromptSteps(questions=2, coloured=2, shown=5, weights=_WEIGHTS),
+        ),
+        Stage(
+            name="fine",
+            steps=4000,
+            image_size=448,
+            rate=6e-4,
+            recognition_factor=0.4,
+            warmup=60,
+            tail=0.85,
+            final=0.0,
+            dense=DenseSteps(every=6, crowd=_VARIED, images=5, masks=True, exemplars=5, counter_examples=0.25),
+            prompts=PromptSteps(
+                questions=5,
+                coloured=1,
+                shown=2,
+                scene_scale=(0.65, 1.15),
+                weights=replace(_WEIGHTS, giou=4.0),
+            ),
+        ),
+        Stage(
+            name="judge",
+            steps=4400,
+            image_size=448,
+            rate=5e-4,
+            recognition_factor=0.6,
+            warmup=60,
+            tail=1.0,
+            final=0.0,
+            dense=DenseSteps(every=5, crowd=_VARIED, images=5, masks=True, exemplars=5, counter_examples=0.25),
+            prompts=PromptSteps(
+                questions=3,
+                coloured=1,
+                shown=2,
+                categories=1,
+                words=1,
+                scene_scale=(0.65, 1.15),
+                weights=replace(_WEIGHTS, giou=4.0, pos_weight=2.5),
+                iou_power=0.4,
+            ),
+        ),
+        Stage(
+            name="strays",
+            steps=600,
+            image_size=448,
+            rate=3e-4,
+            recognition_factor=0.6,
+            warmup=30,
+            tail=1.0,
+            final=0.0,
+            dense=DenseSteps(every=5, crowd=_VARIED, images=5, masks=True, exemplars=5, counter_examples=0.25),
+            prompts=PromptSteps(
+                questions=3,
+                coloured=1,
+                shown=2,
+                categories=1,
+                strays=2,
+                scene_scale=(0.65, 1.15),
+                weights=replace(_WEIGHTS, giou=4.0, pos_weight=2.5),
+                iou_power=0.4,
+            ),
         ),
     ),
 )
