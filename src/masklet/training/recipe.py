@@ -192,6 +192,25 @@ _full_size = functools.partial(
     dense=DenseSteps(every=6, crowd=_VARIED, images=6, masks=True, exemplars=6, counter_examples=0.25),
 )
 
+_judging = functools.partial(
+    Stage,
+    image_size=448,
+    recognition_factor=0.6,
+    tail=1.0,
+    final=0.0,
+    dense=DenseSteps(every=5, crowd=_VARIED, images=5, masks=True, exemplars=5, counter_examples=0.25),
+)
+
+_JUDGED = PromptSteps(
+    questions=3,
+    coloured=1,
+    shown=2,
+    categories=1,
+    scene_scale=(0.65, 1.15),
+    weights=replace(_WEIGHTS, giou=4.0, pos_weight=2.5),
+    iou_power=0.4,
+)
+
 DEFAULT_RECIPE = Recipe(
     preset="default",
     stages=(
@@ -238,48 +257,8 @@ DEFAULT_RECIPE = Recipe(
                 weights=replace(_WEIGHTS, giou=4.0),
             ),
         ),
-        Stage(
-            name="judge",
-            steps=4400,
-            image_size=448,
-            rate=5e-4,
-            recognition_factor=0.6,
-            warmup=60,
-            tail=1.0,
-            final=0.0,
-            dense=DenseSteps(every=5, crowd=_VARIED, images=5, masks=True, exemplars=5, counter_examples=0.25),
-            prompts=PromptSteps(
-                questions=3,
-                coloured=1,
-                shown=2,
-                categories=1,
-                words=1,
-                scene_scale=(0.65, 1.15),
-                weights=replace(_WEIGHTS, giou=4.0, pos_weight=2.5),
-                iou_power=0.4,
-            ),
-        ),
-        Stage(
-            name="strays",
-            steps=600,
-            image_size=448,
-            rate=3e-4,
-            recognition_factor=0.6,
-            warmup=30,
-            tail=1.0,
-            final=0.0,
-            dense=DenseSteps(every=5, crowd=_VARIED, images=5, masks=True, exemplars=5, counter_examples=0.25),
-            prompts=PromptSteps(
-                questions=3,
-                coloured=1,
-                shown=2,
-                categories=1,
-                strays=2,
-                scene_scale=(0.65, 1.15),
-                weights=replace(_WEIGHTS, giou=4.0, pos_weight=2.5),
-                iou_power=0.4,
-            ),
-        ),
+        _judging(name="judge", steps=4400, rate=5e-4, warmup=60, prompts=replace(_JUDGED, words=1)),
+        _judging(name="strays", steps=600, rate=3e-4, warmup=30, prompts=replace(_JUDGED, strays=2)),
     ),
 )
 
