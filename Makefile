@@ -6,7 +6,7 @@
 #   make check          lint, format, types, import contract      make train-default  trains the built-in model
 #   make docs           links and code of README and docs         make eval-default   scores the built-in model
 #   make format         writes the format that check wants        make lock           writes constraints.txt
-#   make finetune-demo  teaches it five new names         make ablations      what each part of training is worth
+#   make finetune-demo  teaches it five new names                 make ablations      what each part of training is worth
 #   make clean          removes what make made
 #
 # PYTHON=python3.12 chooses another interpreter for a new .venv; CPU or CUDA builds of PyTorch are chosen as with any
