@@ -4,10 +4,11 @@ The default model is trained for a short time with one part left out at a time. 
 (recognition, then masks; one case starts from random weights instead, with as many steps) and learn to detect for the
 same steps at 224 pixels, on the same pictures in the same order. They are measured on the first scenes of the
 evaluation split at that size, as `make eval-default` does. The figures are far below those of the packaged model, which
-learns ten times as long; what counts is the distance to the first line. One run each: the difference between two runs
-that differ in nothing but the seed is in the last line.
+learns far longer; what counts is the distance to the first line. One run each: the difference between two runs that
+differ in nothing but the seed is in the last line.
 
-About 80 minutes on two cores; what was done before is not done again. `--record` appends JSON lines to results.jsonl.
+About 80 minutes on two cores, by estimate; what was done before is not done again. `--record` appends JSON lines to
+results.jsonl.
 """
 
 from __future__ import annotations
