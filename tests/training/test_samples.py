@@ -148,6 +148,20 @@ def test_rounds_through_the_data(tmp_path: Path) -> None:
     assert [len(batch.pixels) for batch in step] == [2, 2]
 
 
+def test_what_shall_not_be_forgotten_comes_at_even_distances(tmp_path: Path) -> None:
+    new = data(tmp_path, *(labelled(tmp_path, f"{name}.png", (DOG,)) for name in "abc"))
+    old = data(tmp_path, *(labelled(tmp_path, f"{name}.png", (CAT,)) for name in "xy"))
+    source = batches(new, replay=old, replay_share=0.4, images=5)
+    names = [source.picture(number).path.stem for number in range(20)]
+    assert [name for number, name in enumerate(names) if number % 5 in (2, 4)] == [n for n in names if n in "xy"]
+    of_new, of_old = ([name for name in names if name in known] for known in ("abc", "xy"))
+    assert all(sorted(of_new[start : start + 3]) == ["a", "b", "c"] for start in range(0, 12, 3))
+    assert all(sorted(of_old[start : start + 2]) == ["x", "y"] for start in range(0, 8, 2))
+    assert source.pictures_of(1) == [source.picture(number) for number in range(5, 10)]
+    with pytest.raises(DataError, match="expected pictures with prompts that can be asked"):
+        batches(new, replay=data(tmp_path), replay_share=0.4)
+
+
 def test_the_same_step_is_the_same_batch(tmp_path: Path) -> None:
     dataset = data(tmp_path, *(labelled(tmp_path, f"{name}.png", (CAT, DOG, COW)) for name in "ab"))
     one, two = (

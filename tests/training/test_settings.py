@@ -95,6 +95,7 @@ def test_published_weights_of_one_layer() -> None:
         ("train.format=voc", "settings.train.format: expected one of 'coco'"),
         ("train=labels.json", "settings.train: expected a table of settings"),
         ("augment.smallest=2", "augment: expected 0 < smallest"),
+        ("replay.path=x\nreplay.share=1.0", "replay.share must be above 0 and below 1, got 1.0"),
         ("prompts.shown=0.9", "chances that sum to 1 at most"),
         ("preset=coco", "preset must be one of rf100vl, odinw"),
         ("run.steps", "expected NAME=VALUE"),
@@ -103,7 +104,7 @@ def test_published_weights_of_one_layer() -> None:
 )
 def test_what_is_refused(file: Path, change: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        read_settings(file, [change])
+        read_settings(file, change.split("\n"))
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:

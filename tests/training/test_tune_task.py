@@ -26,7 +26,7 @@ from masklet.synthetic.writer import write_coco
 from masklet.training import loop as loop_module
 from masklet.training.distributed import joined
 from masklet.training.loop import Loop
-from masklet.training.settings import Run, Source, TrainSettings
+from masklet.training.settings import Replay, Run, Source, TrainSettings
 from masklet.training.tune_task import TuneTask, freeze
 
 CPU = torch.device("cpu")
@@ -60,6 +60,16 @@ class Recorded(TuneTask):
 
 def run(world: Dataset, folder: Path, settings: TrainSettings = SETTINGS) -> Loop:
     return Loop(TuneTask(settings, build_model("test", seed=0), world), folder, device=CPU, workers=0)
+
+
+def test_epochs_count_what_is_to_be_learned(world: Dataset) -> None:
+    settings = replace(SETTINGS, run=replace(SETTINGS.run, steps=0, epochs=6))
+    model = build_model("test", seed=0)
+    assert TuneTask(settings, model, world).steps == 15  # 6 rounds through 5 pictures, 2 a step
+    settings = replace(settings, replay=Replay(path="old", share=0.25))
+    task = TuneTask(settings, model, world, replay=world)
+    assert task.steps == 20
+    assert task.batches()[0][0].pixels.shape[0] == 2
 
 
 @pytest.mark.parametrize(

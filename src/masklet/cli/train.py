@@ -107,11 +107,12 @@ def _tune(
     checked = functools.partial(_checked, base=path.parent, queries=queries, loud=check, speaks=processes.first)
     data = checked(settings.train)
     held_out = None if settings.validation is None else checked(settings.validation)
+    replay = None if settings.replay is None else checked(settings.replay)
     if check:
         return None
     model = load_model(weights, device=device, dtype="float32", image_size=settings.run.image_size)
     return Loop(
-        TuneTask(settings, model, data, processes, weights=weights),
+        TuneTask(settings, model, data, processes, replay=replay, weights=weights),
         folder,
         device=device,
         workers=settings.run.workers,

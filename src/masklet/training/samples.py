@@ -1,11 +1,13 @@
 """Labelled data of a user as batches of prompts with their answers; see `batches.PromptBatch`.
 
-A batch follows from its step alone: pictures come in an order that is drawn anew for every round through the data, and
-everything random about a picture is drawn from the run's seed and the number of the picture in the run.
+A batch follows from its step alone: pictures come in an order that is drawn anew for every round through the data
+(those of a second data set, what shall not be forgotten, stand between them at even distances), and everything random
+about a picture is drawn from the run's seed and the number of the picture in the run.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -63,7 +65,7 @@ class LabelledBatches(torch.utils.data.Dataset[tuple[PromptBatch, ...]]):
     """The batches of every step of a run.
 
     Args:
-        dataset: pictures; those without prompts are never taken.
+        dataset: pictures to learn from; those without prompts are never taken.
         config: of the model that is trained.
         prompts: what is asked.
         augmentation: how pictures vary.
@@ -72,9 +74,11 @@ class LabelledBatches(torch.utils.data.Dataset[tuple[PromptBatch, ...]]):
         seed: of all that is random.
         rank: number of this process among those that share the pictures of every step.
         world_size: how many these are.
+        replay: pictures of what the model knows; None takes those of `dataset` alone.
+        replay_share: share of the pictures of the run that are of `replay`, 0..1.
 
     Raises:
-        DataError: no picture has a prompt.
+        DataError: no picture of a data set has a prompt.
     """
 
     def __init__(
@@ -89,17 +93,16 @@ class LabelledBatches(torch.utils.data.Dataset[tuple[PromptBatch, ...]]):
         seed: int,
         rank: int = 0,
         world_size: int = 1,
+        replay: Dataset | None = None,
+        replay_share: float = 0.0,
     ) -> None:
         self.prompts, self.augmentation = prompts, augmentation
         self.images, self.batches, self.seed = images, batches, seed
         self.rank, self.world_size = rank, world_size
         self.queries = config.decoder.queries
-        self.pictures = [picture for picture in dataset if any(map(len, self._askable(picture)))]
-        if not self.pictures:
-            raise DataError(
-                f"{dataset.source}: expected pictures with prompts that can be asked, got none; label something, or "
-                "see the limits in prompts"
-            )
+        self.pictures = self._pictures_of(dataset)
+        self.replayed = [] if replay is None else self._pictures_of(replay)
+        self.replay_share = replay_share if self.replayed else 0.0
         self.size, self.grid = config.vision.image_size, config.vision.grid
         self.tokenizer = Tokenizer(config.text.context, config.text.merges)
 
@@ -118,10 +121,25 @@ class LabelledBatches(torch.utils.data.Dataset[tuple[PromptBatch, ...]]):
         return [range(place * self.images, (place + 1) * self.images) for place in places]
 
     def picture(self, number: int) -> LabelledPicture:
-        """Picture `number` of the run: every round through the data has an order of its own."""
-        round_, place = divmod(number, len(self.pictures))
-        order = np.random.default_rng([self.seed, 1, round_]).permutation(len(self.pictures))
-        return self.pictures[order[place]]
+        """Picture `number` of the run: every round through a data set has an order of its own."""
+        before, replayed = (math.floor(each * self.replay_share) for each in (number, number + 1))
+        if replayed > before:
+            return self._in_turn(self.replayed, before, stream=3)
+        return self._in_turn(self.pictures, number - before, stream=1)
+
+    def _in_turn(self, pictures: list[LabelledPicture], number: int, *, stream: int) -> LabelledPicture:
+        round_, place = divmod(number, len(pictures))
+        order = np.random.default_rng([self.seed, stream, round_]).permutation(len(pictures))
+        return pictures[order[place]]
+
+    def _pictures_of(self, dataset: Dataset) -> list[LabelledPicture]:
+        pictures = [picture for picture in dataset if any(map(len, self._askable(picture)))]
+        if not pictures:
+            raise DataError(
+                f"{dataset.source}: expected pictures with prompts that can be asked, got none; label something, or "
+                "see the limits in prompts"
+            )
+        return pictures
 
     def _batch(self, numbers: Sequence[int]) -> PromptBatch:
         samples = [self._sample(number) for number in numbers]

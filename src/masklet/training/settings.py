@@ -79,12 +79,27 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Replay(Source):
+    """Labelled pictures of what the base model knows, seen now and then so that it is not forgotten.
+
+    Attributes:
+        share: of all pictures that the run sees, above 0 and below 1.
+    """
+
+    share: float = 0.25
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share < 1:
+            raise ConfigError(f"replay.share must be above 0 and below 1, got {self.share}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """How long, and how much at a time.
 
     Attributes:
         steps: of the run; 0 takes them from `epochs`.
-        epochs: rounds through the data where `steps` is 0; 20 as released for small data sets.
+        epochs: rounds through the data to learn from where `steps` is 0; 20 as released for small data sets.
         images: pictures that go through the model together.
         batches: of a step, whose gradients are averaged; for more pictures a step than memory holds.
         warmup: steps in which the rate rises.
@@ -141,6 +156,7 @@ class TrainSettings:
     Attributes:
         train: what is learned from.
         validation: what tells how good it is, never learned from; None measures nothing.
+        replay: what shall not be forgotten, mixed in; None learns from `train` alone.
         base: the model to start from: a checkpoint's file or folder, or a name.
         adapt: what may change: "full" all; "lora" an adapter of the linear layers; "heads" scores, boxes, presence and
             masks only; "no-vision", "no-text" or "no-encoders" all but the encoders named.
@@ -154,6 +170,7 @@ class TrainSettings:
 
     train: Source
     validation: Source | None = None
+    replay: Replay | None = None
     base: str = "default"
     adapt: Adapt = "full"
     lora: LoraSettings = field(default_factory=LoraSettings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ class TuneTask:
         model: to start from, float32, on the device of the run.
         dataset: to learn from.
         processes: that train together; None is this one alone.
+        replay: what shall not be forgotten, for settings with a replay.
         weights: where the model came from; what no module of it owns (the tracker) goes along into what is written.
 
     Raises:
@@ -70,6 +72,7 @@ class TuneTask:
         dataset: LabelledDataset,
         processes: Processes | None = None,
         *,
+        replay: LabelledDataset | None = None,
         weights: Path | None = None,
     ) -> None:
         self.settings = settings
@@ -101,11 +104,14 @@ class TuneTask:
             seed=run.seed,
             rank=self._processes.rank,
             world_size=self._processes.world_size,
+            replay=replay,
+            replay_share=0.0 if settings.replay is None else settings.replay.share,
         )
-        a_step = run.images * run.batches * self._processes.world_size
-        self.steps = run.steps or -(-run.epochs * len(self._batches.pictures) // a_step)
+        a_step = run.images * run.batches * self._processes.world_size * (1 - self._batches.replay_share)
+        self.steps = run.steps or math.ceil(run.epochs * len(self._batches.pictures) / a_step)
         # An answer beside the labels is wrong only where everything is labelled.
-        partial = any(not prompt.exhaustive for picture in dataset for prompt in picture.prompts)
+        pictures = self._batches.pictures + self._batches.replayed
+        partial = any(not prompt.exhaustive for picture in pictures for prompt in picture.prompts)
         self._loss = LossSettings(score=ScoreSettings(weak_loss=partial), masks=MaskSettings(resolution="prediction"))
         self._optimizer = torch.optim.AdamW(parameter_groups(model, rates, vision_depth=model.config.vision.depth))
 
