@@ -4,8 +4,8 @@ python examples/finetune.py
 
 The symbols are of those whose names the default model has never read. Pictures go to out/finetune/train and
 out/finetune/test; the test has backgrounds and colours that no training shows. Then `masklet train
-examples/finetune.toml` learns an adapter, and both models answer the same questions about the test pictures: the five
-new names, and as many questions about symbols that the model knew before.
+examples/finetune.toml` learns an adapter, with now and then a picture of out/finetune/old, which asks what the model
+knows. Both models answer the same questions about test pictures: the five new names, and what the model knew before.
 """
 
 import itertools
@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,37 +28,41 @@ from masklet.data.open import open_dataset
 from masklet.evaluation.validation import validator
 from masklet.inference.frame_result import draw_results
 from masklet.ops.masks import encode_rle
+from masklet.synthetic.sprites import SpriteSheet
 from masklet.synthetic.world import EVALUATION, TRAIN, Split, make_scene
 from masklet.synthetic.writer import write_coco
 
 NAMES = ("nazar amulet", "curling stone", "moon cake", "orangutan", "film projector")
 EACH = 20  # pictures of every symbol
+OLD = 100  # pictures of what is not to be forgotten
 SIZE_HW = (336, 336)  # pixels
 FIRST_SEED = 500_000  # far from what the default model was trained and measured on
 SETTINGS = Path(__file__).with_suffix(".toml")
 OUT = Path("out/finetune")
 
 
-def write_labelled(split: Split, folder: Path) -> None:
-    """A COCO data set that shows every symbol in `EACH` pictures or more; nothing else in them is labelled."""
-    categories = {name: number for number, name in enumerate(NAMES, start=1)}
+def write_labelled(
+    split: Split, folder: Path, *, names: Sequence[str] = NAMES, each: int = EACH, sheet: SpriteSheet | None = None
+) -> None:
+    """A COCO data set that shows every symbol in `each` pictures or more; nothing else in them is labelled."""
+    categories = {name: number for number, name in enumerate(names, start=1)}
     pictures, objects = [], []
-    wanted = dict.fromkeys(NAMES, EACH)
+    wanted = dict.fromkeys(names, each)
     (folder / "images").mkdir(parents=True)
     for seed in itertools.count(FIRST_SEED):
         if not any(wanted.values()):
             break
-        scene, _ = make_scene(split, seed, SIZE_HW, questions=0)
-        names = [scene.symbols[each.symbol_idx].name for each in scene.instances]
-        if not any(wanted.get(name, 0) for name in names):
+        scene, _ = make_scene(split, seed, SIZE_HW, questions=0, sheet=sheet)
+        shown = [scene.symbols[instance.symbol_idx].name for instance in scene.instances]
+        if not any(wanted.get(name, 0) for name in shown):
             continue
         file = f"images/{seed}.png"
         Image.fromarray(scene.image).save(folder / file)
         pictures.append({"id": seed, "file_name": file, "height": SIZE_HW[0], "width": SIZE_HW[1]})
-        for name, mask in zip(names, scene.masks(), strict=True):
+        for name, mask in zip(shown, scene.masks(), strict=True):
             if name in categories:
                 objects.append({"image_id": seed, "category_id": categories[name], "segmentation": encode_rle(mask)})
-        for name in set(names) & set(NAMES):
+        for name in set(shown) & set(names):
             wanted[name] = max(0, wanted[name] - 1)
     document = {
         "images": pictures,
@@ -105,6 +110,7 @@ def main() -> None:
     with console.status("making pictures"):
         write_labelled(TRAIN, OUT / "train")
         write_labelled(EVALUATION, OUT / "test")
+        write_coco(OUT / "old", count=OLD, size_hw=SIZE_HW, seed=FIRST_SEED, split=TRAIN, questions=5)
         write_coco(OUT / "known", count=100, size_hw=SIZE_HW, seed=FIRST_SEED, split=EVALUATION, questions=3)
     line = [sys.executable, "-m", "masklet", "train", str(SETTINGS), "--out", str(OUT / "run")]
     after = subprocess.run(line, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
