@@ -1,10 +1,10 @@
 """Seconds and memory of a fine-tuning step, for each way to adapt a model: `python benchmarks/tune_cost.py`.
 
-Random weights of a preset learn from synthetic pictures of the input's size, one picture and 16 prompts at a time. Each
-case runs in a process of its own. `step_s` is the median of the steps after the first, forward, backward and update;
-`peak_gb` the highest resident memory above what the process had after its imports, so weights, gradients and the
-optimiser's state are in it. `--preset sam3` at full size needs a machine with more memory than `peak_gb` says there:
-try one case with `--case`.
+Random weights of a preset learn from synthetic pictures of the input's size, one picture and its prompts at a time.
+Each case runs in a process of its own. `step_s` is the median of the steps after the first, forward, backward and
+update; `peak_gb` the highest resident memory above what the process had after its imports, so weights, gradients and
+the optimiser's state are in it. `--preset sam3` at full size needs a machine with more memory than `peak_gb` says
+there: try one case with `--case`, and fewer `--prompts`.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from masklet.training.settings import Adapt, Run, Source, TrainSettings
 from masklet.training.tune_task import TuneTask
 
 PICTURES = 4
+PROMPTS = 16  # at most that many
 ALL = Run()
 CASES: dict[str, tuple[Adapt, Run]] = {
     "full": ("full", ALL),
@@ -50,13 +51,13 @@ CASES: dict[str, tuple[Adapt, Run]] = {
 }
 
 
-def measure(preset: str, case: str, steps: int, labels: str) -> dict[str, Any]:
+def measure(preset: str, case: str, steps: int, prompts: int, labels: str) -> dict[str, Any]:
     """Trains in this process."""
     adapt, run = CASES[case]
     settings = TrainSettings(
         train=Source(path=labels),
         adapt=adapt,
-        prompts=PromptSampling(most=16, absent=16),
+        prompts=PromptSampling(most=prompts, absent=prompts),
         run=replace(run, steps=steps, workers=0),
     )
     dataset = open_dataset(labels)
@@ -84,20 +85,23 @@ def main() -> None:
     parser.add_argument("--preset", default="default", choices=sorted(PRESETS))
     parser.add_argument("--case", choices=list(CASES), help="this one only")
     parser.add_argument("--steps", type=int, default=6, help="of each case, 2 or more (default: %(default)s)")
+    parser.add_argument("--prompts", type=int, default=PROMPTS, help="about the picture (default: %(default)s)")
     parser.add_argument("--labels", help=argparse.SUPPRESS)  # of the process that measures
     arguments = parser.parse_args()
     if arguments.labels is not None:
-        print(json.dumps(measure(arguments.preset, arguments.case, arguments.steps, arguments.labels)))
+        print(
+            json.dumps(measure(arguments.preset, arguments.case, arguments.steps, arguments.prompts, arguments.labels))
+        )
         return
     side = PRESETS[arguments.preset].vision.image_size
     with tempfile.TemporaryDirectory() as folder:
         labels = Path(folder) / "labels"
-        write_coco(labels, count=PICTURES, size_hw=(side, side), seed=0, split=TRAIN, questions=16)
+        write_coco(labels, count=PICTURES, size_hw=(side, side), seed=0, split=TRAIN, questions=PROMPTS)
         for case in [arguments.case] if arguments.case else CASES:
             line = [sys.executable, __file__, "--preset", arguments.preset, "--case", case]
-            line += ["--steps", str(arguments.steps), "--labels", str(labels)]
+            line += ["--steps", str(arguments.steps), "--prompts", str(arguments.prompts), "--labels", str(labels)]
             done = subprocess.run(line, capture_output=True, text=True, check=True)
-            facts = {"benchmark": "tune_cost", "preset": arguments.preset, "case": case}
+            facts = {"benchmark": "tune_cost", "preset": arguments.preset, "case": case, "prompts": arguments.prompts}
             found = cast(dict[str, Any], json.loads(done.stdout))
             machine = {"threads": torch.get_num_threads(), "cores": os.cpu_count(), "torch": torch.__version__}
             print(json.dumps(facts | found | machine), flush=True)
