@@ -97,6 +97,7 @@ FULL = replace(
     SAM3,
     name="full",
     tracker_neck=False,
+    tracker=None,
     vision=replace(SAM3.vision, norm_eps=1e-6),
     geometry=replace(SAM3.geometry, points=False),
 )

@@ -1,7 +1,7 @@
 """All hyper-parameters of the model, as frozen dataclasses nested as the modules are nested.
 
 Sizes that follow from others are properties. `model/build.py` is the only reader inside `model/`. The numbers of the
-preset `sam3` are those of spec/image-model.md section 12.
+preset `sam3` are those of spec/image-model.md section 12 and spec/tracker.md section 1.
 """
 
 from __future__ import annotations
@@ -123,6 +123,45 @@ class DecoderConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MaskDecoderConfig:
+    """The tracker's mask decoder: prompt tokens and the image attend to each other."""
+
+    depth: int = 2
+    heads: int = 8
+    mlp_width: int = 2048
+    candidates: int = 3  # masks for a prompt that may mean several things, beside the one for a clear prompt
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryEncoderConfig:
+    """A mask and the image become a memory map."""
+
+    width: int = 64  # channels of a memory map
+    depth: int = 2  # blocks that fuse mask and image
+    mlp_width: int = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryAttentionConfig:
+    """A frame reads what is remembered."""
+
+    depth: int = 4
+    mlp_width: int = 2048
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackerConfig:
+    """The tracker: clicks on objects, and objects followed through time (spec/tracker.md 1)."""
+
+    mask_decoder: MaskDecoderConfig = field(default_factory=MaskDecoderConfig)
+    memory_encoder: MemoryEncoderConfig = field(default_factory=MemoryEncoderConfig)
+    memory_attention: MemoryAttentionConfig = field(default_factory=MemoryAttentionConfig)
+    maps: int = 7  # distances in time that a memory map may have: prompted, or 1 to 6 frames away
+    pointers: int = 16  # object pointers that are read, those of prompted frames not counted
+    conditioning_maps: int = 4  # maps of prompted frames that are read at most
+
+
+@dataclass(frozen=True, kw_only=True)
 class SelectionConfig:
     """What a predictor keeps when the caller does not say; not part of the network."""
 
@@ -137,6 +176,7 @@ class ModelConfig:
     name: str = "sam3"
     width: int = 256  # channels of everything after the neck
     tracker_neck: bool = True  # second pyramid, for clicks and video
+    tracker: TrackerConfig | None = None  # what reads the second pyramid
     vision: VisionConfig = field(default_factory=VisionConfig)
     text: TextConfig = field(default_factory=TextConfig)
     geometry: GeometryConfig = field(default_factory=GeometryConfig)
@@ -155,6 +195,8 @@ class ModelConfig:
             self.width % self.mask_heads == 0,
             f"width {self.width} must be divisible by mask_heads {self.mask_heads}",
         )
+        if self.tracker is not None:
+            _check_tracker(self.tracker, self.width, self.tracker_neck)
 
     def with_image_size(self, image_size: int) -> Self:
         """The same model for another input side (pixels, a multiple of the patch size)."""
@@ -168,6 +210,16 @@ class ModelConfig:
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """The inverse of `to_dict`; unknown names are errors."""
         return from_dict(cls, values, "config")
+
+
+def _check_tracker(tracker: TrackerConfig, width: int, tracker_neck: bool) -> None:
+    _require(tracker_neck, "a tracker needs tracker_neck, the pyramid that it reads")
+    heads, memory_width = tracker.mask_decoder.heads, tracker.memory_encoder.width
+    _require(width // 2 % heads == 0, f"half the width {width} must be divisible by tracker.mask_decoder.heads {heads}")
+    _require(
+        memory_width % 4 == 0 and width % memory_width == 0,
+        f"tracker.memory_encoder.width must be divisible by 4 and divide the width {width}, got {memory_width}",
+    )
 
 
 def from_dict(kind: type[T], values: dict[str, Any], path: str) -> T:
@@ -209,7 +261,14 @@ def _from_plain(hint: Any, value: Any, path: str) -> Any:
     return value
 
 
-SAM3 = ModelConfig()
+SAM3 = ModelConfig(tracker=TrackerConfig())
+
+DEFAULT_TRACKER = TrackerConfig(
+    mask_decoder=MaskDecoderConfig(mlp_width=512),
+    memory_encoder=MemoryEncoderConfig(mlp_width=512),
+    memory_attention=MemoryAttentionConfig(depth=2, mlp_width=512),
+)
+"""Of the preset `default`, which has none before it is trained (`masklet train default-tracker`)."""
 
 DEFAULT = ModelConfig(
     name="default",
@@ -253,6 +312,11 @@ TEST = ModelConfig(
     decoder=DecoderConfig(depth=2, heads=4, mlp_width=24, queries=12),
     scoring_mlp_width=24,
     mask_heads=2,
+    tracker=TrackerConfig(
+        mask_decoder=MaskDecoderConfig(heads=2, mlp_width=24),
+        memory_encoder=MemoryEncoderConfig(width=4, depth=1, mlp_width=24),
+        memory_attention=MemoryAttentionConfig(depth=1, mlp_width=24),
+    ),
 )
 
 PRESETS: dict[str, ModelConfig] = {config.name: config for config in (SAM3, DEFAULT, TEST)}

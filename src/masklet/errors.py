@@ -3,6 +3,7 @@
     MaskletError
     ├── InputError            an argument has a wrong value, shape or range   (also a ValueError)
     │   ├── ImageError        a picture that cannot be read or is too large
+    │   ├── VideoError        a film, folder of frames, pipe or camera that cannot be read, a frame it does not have
     │   ├── PromptError       an empty concept, a box of no area, an unknown label
     │   └── ConfigError       sizes that do not fit each other, an unknown preset
     ├── CheckpointError       a file that is no checkpoint of this model
@@ -27,6 +28,10 @@ class InputError(MaskletError, ValueError):
 
 class ImageError(InputError):
     """A picture that is missing, empty, truncated, no picture at all, or larger than the stated limit."""
+
+
+class VideoError(InputError):
+    """A film, folder of frames, pipe or camera that cannot be read, or a frame that it does not have."""
 
 
 class PromptError(InputError):

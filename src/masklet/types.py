@@ -1,13 +1,14 @@
 """The values that travel between the stages of masklet; all frozen, all with shapes.
 
 Shape letters (see ARCHITECTURE.md): B images, P prompts (image x concept), Q queries, L layers, T prompt tokens,
-C channels, h w feature grid, H W image. Batch first everywhere. Masks named `valid` are True where a value counts.
+C channels, h w feature grid, H W image, O masklets, K remembered maps, J remembered pointers, M candidate masks.
+Batch first everywhere. Masks named `valid` are True where a value counts.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -247,6 +248,181 @@ class Detections:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrackerFeatures:
+    """What the tracker reads of one frame; computed once, used for any number of prompts and masklets.
+
+    The leading axis is 1, or O where every masklet has a frame of its own.
+
+    Attributes:
+        fine: (1 or O, C / 8, 4h, 4w) added to the mask features last.
+        middle: (1 or O, C / 4, 2h, 2w) added before that.
+        coarse: (1 or O, C, h, w) the neck's own map: memory is neither read nor missed in it.
+    """
+
+    fine: Tensor
+    middle: Tensor
+    coarse: Tensor
+
+    @property
+    def grid_hw(self) -> tuple[int, int]:
+        """(h, w)."""
+        height, width = self.coarse.shape[-2:]
+        return height, width
+
+    @property
+    def mask_size_hw(self) -> tuple[int, int]:
+        """(4h, 4w), the size of the masks that are made of them."""
+        height, width = self.fine.shape[-2:]
+        return height, width
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointPrompts:
+    """Clicks and boxes on O masklets, the same number on each; a box is its two corners.
+
+    Attributes:
+        xy_px: (O, P, 2) float x, y in pixels of the square input.
+        labels: (O, P) int64: 1 on the object, 0 not on it, 2 the top left corner of a box, 3 its bottom right corner,
+            -1 no point, whose place does not count.
+    """
+
+    xy_px: Tensor
+    labels: Tensor
+
+    @classmethod
+    def none(cls, objects: int, *, device: torch.device | str | None = None) -> Self:
+        """One point each that is none: how a frame without a prompt is asked."""
+        return cls(
+            xy_px=torch.zeros(objects, 1, 2, device=device),
+            labels=torch.full((objects, 1), -1, dtype=torch.int64, device=device),
+        )
+
+    @classmethod
+    def from_boxes(cls, boxes_xyxy_px: Tensor) -> Self:
+        """One box each: (O, 4) left, top, right, bottom in pixels of the square input."""
+        return cls(
+            xy_px=boxes_xyxy_px.unflatten(-1, (2, 2)),
+            labels=torch.tensor([2, 3], device=boxes_xyxy_px.device).expand(len(boxes_xyxy_px), 2),
+        )
+
+    def followed_by(self, others: Self) -> Self:
+        """These, then `others` on the same masklets."""
+        return replace(
+            self,
+            xy_px=torch.cat((self.xy_px, others.xy_px), dim=1),
+            labels=torch.cat((self.labels, others.labels), dim=1),
+        )
+
+    def __len__(self) -> int:
+        return self.labels.shape[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskCandidates:
+    """What a prompt may mean: M masks for each of O masklets, none of them chosen.
+
+    Attributes:
+        mask_logits: (O, M, 4h, 4w) of the whole frame; positive inside the object.
+        quality: (O, M) 0..1, predicted overlap with the true mask.
+        sight_logits: (O,) is the object to be seen; positive means yes.
+        tokens: (O, M, C) decoder states from which the masklets' pointers are made.
+    """
+
+    mask_logits: Tensor
+    quality: Tensor
+    sight_logits: Tensor
+    tokens: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskletMasks:
+    """O masklets on one frame, one mask each.
+
+    Attributes:
+        mask_logits: (O, 4h, 4w) float32; -1024 everywhere for an object that is out of sight.
+        quality: (O,) 0..1, predicted overlap with the true mask.
+        sight_logits: (O,) is the object to be seen; positive means yes.
+        pointers: (O, C) what the masklet looks like here, in one token.
+    """
+
+    mask_logits: Tensor
+    quality: Tensor
+    sight_logits: Tensor
+    pointers: Tensor
+
+    def __len__(self) -> int:
+        return self.mask_logits.shape[0]
+
+    def select(self, rows: Sequence[int]) -> Self:
+        """Those at `rows`, in a memory of their own."""
+        chosen = list(rows)
+        return replace(
+            self,
+            mask_logits=self.mask_logits[chosen],
+            quality=self.quality[chosen],
+            sight_logits=self.sight_logits[chosen],
+            pointers=self.pointers[chosen],
+        )
+
+    def split(self, counts: Sequence[int]) -> list[Self]:
+        """The first of them, the next ... as many as `counts` say, each in a memory of its own."""
+        sizes = list(counts)
+        if len(sizes) == 1:
+            return [self]
+        parts = (self.mask_logits, self.quality, self.sight_logits, self.pointers)
+        names = ("mask_logits", "quality", "sight_logits", "pointers")
+        pieces = zip(*(part.split(sizes) for part in parts), strict=True)
+        return [
+            replace(self, **{name: one.clone() for name, one in zip(names, piece, strict=True)}) for piece in pieces
+        ]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """The masklets of several, at least one, on the same frame; of one alone no copy is made."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            mask_logits=torch.cat([part.mask_logits for part in parts]),
+            quality=torch.cat([part.quality for part in parts]),
+            sight_logits=torch.cat([part.sight_logits for part in parts]),
+            pointers=torch.cat([part.pointers for part in parts]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryEntry:
+    """What is remembered of O masklets on one frame.
+
+    Attributes:
+        map_tokens: (O, h*w, Cm) memory map, row-major.
+        pointers: (O, C).
+    """
+
+    map_tokens: Tensor
+    pointers: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """What O masklets bring to a frame: K maps and J pointers, the same number for each masklet.
+
+    Attributes:
+        map_tokens: K tensors (O, h*w, Cm), at least one.
+        rows: (K,) or (O, K) int64, how far in time each map is: 0 the frame before this one, 1 two frames before ...,
+            the last row a prompted frame at any distance.
+        pointers: (O, J, C).
+        offsets: (J,) or (O, J) float32, distance of each pointer in frames.
+        horizon: offsets are divided by this number less one; at least 2.
+    """
+
+    map_tokens: tuple[Tensor, ...]
+    rows: Tensor
+    pointers: Tensor
+    offsets: Tensor
+    horizon: int
+
+
 @dataclass(frozen=True)
 class Exemplar:
     """An example of what to find (positive) or not to find (negative), in pixels of the original image.
@@ -279,13 +455,9 @@ class Exemplar:
                 "an exemplar is either a box or a point: use Exemplar((x0, y0, x1, y1)) or .point((x, y))"
             )
         if self.point_xy is not None:
-            object.__setattr__(self, "point_xy", _finite(self.point_xy, ("x", "y"), "point"))
+            object.__setattr__(self, "point_xy", finite_numbers(self.point_xy, ("x", "y"), "an exemplar point"))
             return
-        box = _finite(self.box_xyxy, ("x0", "y0", "x1", "y1"), "box")
-        if box[2] < box[0] or box[3] < box[1]:
-            raise PromptError(f"an exemplar box must be x0, y0, x1, y1 with x0 < x1 and y0 < y1, got reversed {box}")
-        if box[2] == box[0] or box[3] == box[1]:
-            raise PromptError(f"an exemplar box must have an area, got {box}; use Exemplar.point for a single place")
+        box = checked_box(self.box_xyxy, "an exemplar box", instead="Exemplar.point")
         object.__setattr__(self, "box_xyxy", box)
 
     @classmethod
@@ -315,14 +487,36 @@ class Exemplar:
         return cls(box, positive, mask_size_hw=(pixels.shape[0], pixels.shape[1]))
 
 
-def _finite(values: Any, names: tuple[str, ...], kind: str) -> tuple[float, ...]:
+def checked_box(values: Any, what: str, *, instead: str) -> tuple[float, float, float, float]:
+    """Left, top, right, bottom of a box with an area, in pixels.
+
+    Args:
+        values: as a caller gave them.
+        what: how messages call the box.
+        instead: what a caller may use for a single place.
+
+    Raises:
+        PromptError: not four finite numbers, reversed, or without an area.
+    """
+    box = x0, y0, x1, y1 = finite_numbers(values, ("x0", "y0", "x1", "y1"), what)
+    if x1 < x0 or y1 < y0:
+        raise PromptError(f"{what} must be x0, y0, x1, y1 with x0 < x1 and y0 < y1, got reversed {box}")
+    if x1 == x0 or y1 == y0:
+        raise PromptError(f"{what} must have an area, got {box}; use {instead} for a single place")
+    return x0, y0, x1, y1
+
+
+def finite_numbers(values: Any, names: tuple[str, ...], what: str) -> tuple[float, ...]:
+    """Numbers in pixels, as many as they have names.
+
+    Raises:
+        PromptError: not so many, or one that is not finite; `what` is how the message calls them.
+    """
     order = ", ".join(names)
     try:
         numbers = tuple(float(value) for value in values)
     except (TypeError, ValueError) as error:
-        raise PromptError(
-            f"an exemplar {kind} must be {len(names)} numbers {order} in pixels, got {values!r}"
-        ) from error
+        raise PromptError(f"{what} must be {len(names)} numbers {order} in pixels, got {values!r}") from error
     if len(numbers) != len(names) or not all(math.isfinite(number) for number in numbers):
-        raise PromptError(f"an exemplar {kind} must be {len(names)} finite numbers {order} in pixels, got {values!r}")
+        raise PromptError(f"{what} must be {len(names)} finite numbers {order} in pixels, got {values!r}")
     return numbers

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from masklet.layers import attention
-from masklet.layers.attention import MultiHeadAttention, attend, padding_mask, use_kernel
+from masklet.layers.attention import MultiHeadAttention, ProjectedAttention, attend, padding_mask, use_kernel
 
 KERNELS = ("fused", "products")
 # (P, heads, Tq, Tk, d); the last two are past the size up to which the products work on everything at once, and their
@@ -217,3 +217,24 @@ def test_query_key_and_value_keep_their_places():
     with torch.no_grad():
         torch.testing.assert_close(module(x, x, torch.zeros_like(x)), module.out.bias.expand(1, 3, 16))
         assert not torch.allclose(module(torch.zeros_like(x), x, x), module.out.bias.expand(1, 3, 16))
+
+
+def test_projected_attention_of_other_widths():
+    """Narrow heads, keys of another width; one query set or one key set stands for all at no cost."""
+    generator = torch.Generator().manual_seed(0)
+    attention = ProjectedAttention(width=12, inner_width=6, heads=2, key_width=5).requires_grad_(False)
+    query, key, value = (torch.randn(3, *shape, generator=generator) for shape in ((4, 12), (7, 5), (7, 5)))
+
+    def by_hand(row_q, row_k):
+        q, k, v = attention.q(query[row_q]), attention.k(key[row_k]), attention.v(value[row_k])
+        q, k, v = (x.unflatten(-1, (2, 3)).transpose(0, 1) for x in (q, k, v))  # (heads, T, d)
+        mixed = (q @ k.transpose(1, 2) / 3**0.5).softmax(-1) @ v
+        return attention.out(mixed.transpose(0, 1).flatten(1))
+
+    for found, rows in (
+        (attention(query, key, value), [(0, 0), (1, 1), (2, 2)]),
+        (attention(query[:1], key, value), [(0, 0), (0, 1), (0, 2)]),
+        (attention(query, key[:1], value[:1]), [(0, 0), (1, 0), (2, 0)]),
+    ):
+        torch.testing.assert_close(found, torch.stack([by_hand(*each) for each in rows]))
+    assert attention(query[:0], key[:1], value[:1]).shape == (0, 4, 12)

@@ -125,7 +125,7 @@ def test_masks_on_demand_train_as_all_masks_do(model) -> None:
     # Both are float32 sums of the same numbers in another order. Gradients of single elements may cancel, so the scale
     # is that of their parameter; that of a bias which a softmax takes out again is all rounding, hence 1e-6.
     torch.testing.assert_close(found.total, expected.total, rtol=1e-5, atol=0)
-    learning = [one for name, one in model.named_parameters() if not name.startswith("tracker_neck")]
+    learning = [one for name, one in model.named_parameters() if not name.startswith("tracker")]
     gradients = (
         torch.autograd.grad(loss.total, learning, retain_graph=True, materialize_grads=True)
         for loss in (found, expected)

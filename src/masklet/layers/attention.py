@@ -186,6 +186,39 @@ class MultiHeadAttention(nn.Module):
         return tuple(split_heads(part, self.heads) for part in projected.split(self.width, dim=-1))
 
 
+class ProjectedAttention(nn.Module):
+    """Attention whose projections are matrices of their own: the heads may be narrower, the keys of another width.
+
+    Args:
+        width: channels of queries and of what comes out.
+        inner_width: channels of all heads together.
+        heads: number of heads, which divides `inner_width`.
+        key_width: channels of keys and values; None: as the queries.
+    """
+
+    def __init__(self, *, width: int, inner_width: int, heads: int = 1, key_width: int | None = None) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q = nn.Linear(width, inner_width)
+        self.k = nn.Linear(width if key_width is None else key_width, inner_width)
+        self.v = nn.Linear(width if key_width is None else key_width, inner_width)
+        self.out = nn.Linear(inner_width, width)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Lets `query` (O, Tq, C) read `value` (O, Tk, Ck) where it resembles `key` (O, Tk, Ck): (O, Tq, C).
+
+        A leading axis of 1 stands for all O, at no cost.
+        """
+        return self.read(*(split_heads(x, self.heads) for x in (self.q(query), self.k(key), self.v(value))))
+
+    def read(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attention of what is projected and split into heads already, (O, heads, T, d) each: (O, Tq, C)."""
+        (count,) = torch.broadcast_shapes(q.shape[:1], k.shape[:1], v.shape[:1])
+        q, k, v = (x.expand(count, -1, -1, -1) for x in (q, k, v))
+        out: Tensor = self.out(merge_heads(attend(q, k, v)))
+        return out
+
+
 def padding_mask(valid: Tensor) -> Tensor:
     """(P, T) bool, True = valid -> (P, 1, 1, T), the `mask` that hides padding keys from every query."""
     return valid[:, None, None, :]

@@ -1,6 +1,6 @@
-"""Sine codes of coordinates (spec/image-model.md sections 3, 5 and 7).
+"""Sine codes of coordinates (spec/image-model.md sections 3, 5 and 7; spec/tracker.md 6.4).
 
-Channels 2i and 2i + 1 share a wavelength and hold its sine and cosine.
+Channels 2i and 2i + 1 share a wavelength and hold its sine and cosine; `distance_code` is the exception.
 """
 
 from __future__ import annotations
@@ -29,6 +29,15 @@ def sine_code(angles: Tensor, channels: int) -> Tensor:
 def coordinate_code(coordinates: Tensor, channels: int) -> Tensor:
     """Code of coordinates in 0..1: (...) -> (..., channels). No offset, unlike `position_map`."""
     return sine_code(coordinates.float() * (2 * math.pi), channels)
+
+
+def distance_code(distances: Tensor, channels: int) -> Tensor:
+    """Code of distances in time: (...) -> (..., channels), float32; all sines, then all cosines.
+
+    Neighbouring channels of each half share a wavelength.
+    """
+    phases = distances.float()[..., None] / _wavelengths(channels // 2, distances.device)
+    return torch.cat((phases.sin(), phases.cos()), dim=-1)
 
 
 @functools.lru_cache(maxsize=16)

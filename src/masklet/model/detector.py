@@ -26,6 +26,7 @@ from masklet.model.mask_head import MaskHead
 from masklet.model.neck import Neck
 from masklet.model.scoring import Scoring
 from masklet.model.text_encoder import TextEncoder
+from masklet.model.tracker import Tracker
 from masklet.model.vision_encoder import VisionEncoder
 from masklet.types import (
     ExemplarBatch,
@@ -59,13 +60,15 @@ class DetectorParts:
     decoder: Decoder
     scoring: Scoring
     mask_head: MaskHead
+    tracker: Tracker | None
 
 
 class Detector(nn.Module):
-    """The image model of SAM 3.
+    """The image model of SAM 3, and the tracker that shares its vision encoder.
 
     Attributes:
         config: what it was built from; other modules read sizes there, this one does not.
+        tracker: reads `ImageFeatures.tracker_levels`; None when the model has none. The detector never calls it.
     """
 
     def __init__(self, config: ModelConfig, parts: DetectorParts) -> None:
@@ -80,6 +83,7 @@ class Detector(nn.Module):
         self.decoder = parts.decoder
         self.scoring = parts.scoring
         self.mask_head = parts.mask_head
+        self.tracker = parts.tracker
 
     @property
     def device(self) -> torch.device:

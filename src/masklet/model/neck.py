@@ -10,6 +10,8 @@ of the neck's time.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -33,16 +35,22 @@ class NeckLevel(nn.Module):
         self.project = nn.Conv2d(channels, width, kernel_size=1)
         self.smooth = nn.Conv2d(width, width, kernel_size=3, padding=1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, Cv, h, w) -> (B, C, s*h, s*w)."""
+    def forward(self, x: Tensor, narrow: nn.Conv2d | None = None) -> Tensor:
+        """(B, Cv, h, w) -> (B, C, s*h, s*w); with a 1x1 convolution C -> N `narrow` (B, N, s*h, s*w)."""
         if self.upsample1 is None:
             projected = self.project(x)
         elif self.upsample2 is None:
             projected = self._upsample_and_project(x, self.upsample1)
         else:
             projected = self._upsample_and_project(gelu(self.upsample1(x)), self.upsample2)
-        out: Tensor = self.smooth(projected)
-        return out
+        if narrow is None:
+            out: Tensor = self.smooth(projected)
+            return out
+        # Both are linear: multiplied, the wide map is never made, and at the finest level that is most of the work.
+        matrix, smooth = narrow.weight[:, :, 0, 0], self.smooth.weight  # (N, C), (C, C, 3, 3)
+        assert narrow.bias is not None and self.smooth.bias is not None  # nn.Conv2d may have none
+        weight = (matrix @ smooth.flatten(1)).view(-1, *smooth.shape[1:])
+        return F.conv2d(projected, weight, matrix @ self.smooth.bias + narrow.bias, padding=1)
 
     def _upsample_and_project(self, x: Tensor, upsample: nn.ConvTranspose2d) -> Tensor:
         """`project(upsample(x))` in one step."""
@@ -63,6 +71,11 @@ class Neck(nn.Module):
             NeckLevel(in_width=in_width, width=width, upsamplings=upsamplings) for upsamplings in (2, 1, 0)
         )
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The pyramid, finest first: (B, C, 4h, 4w), (B, C, 2h, 2w), (B, C, h, w)."""
-        return tuple(level(x) for level in self.levels)
+    def forward(self, x: Tensor, narrow: Sequence[nn.Conv2d | None] = (None, None, None)) -> tuple[Tensor, ...]:
+        """The pyramid, finest first: (B, C, 4h, 4w), (B, C, 2h, 2w), (B, C, h, w).
+
+        Args:
+            x: (B, Cv, h, w).
+            narrow: 1x1 convolutions through which levels are seen, if they are; such a level has their channels.
+        """
+        return tuple(level(x, through) for level, through in zip(self.levels, narrow, strict=True))
