@@ -15,11 +15,26 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from masklet.config import SAM3, DecoderConfig, FusionConfig, GeometryConfig, ModelConfig, TextConfig, VisionConfig
+from masklet.config import (
+    SAM3,
+    DecoderConfig,
+    FusionConfig,
+    GeometryConfig,
+    MaskDecoderConfig,
+    MemoryAttentionConfig,
+    MemoryEncoderConfig,
+    ModelConfig,
+    TextConfig,
+    TrackerConfig,
+    VisionConfig,
+)
 
 KEYS = Path(__file__).parents[1] / "data" / "keys"
 SIZES = {1024: 64, 256: 16, 4736: 40, 4096: 48, 2048: 24, 512: 32, 258: 18, 768: 48, 3072: 192, 49408: 520}
 SIZES |= {577: 5, 576: 4, 5184: 36, 200: 6}
+TRACKER_SIZES = {256: 16, 2048: 24, 1024: 64, 128: 8, 64: 4, 32: 2}
+# The channels of the mask down-sampler are the same in a model of any width, but for what leaves it.
+DOWNSAMPLER, DOWNSAMPLED = "mask_downsampler.", ("mask_downsampler.encoder.12.", "mask_downsampler.final_conv.")
 
 SMALL = ModelConfig(
     name="stand-in",
@@ -40,6 +55,11 @@ SMALL = ModelConfig(
     fusion=FusionConfig(depth=6, heads=8, mlp_width=24),
     decoder=DecoderConfig(depth=6, heads=8, mlp_width=24, queries=6),
     scoring_mlp_width=24,
+    tracker=TrackerConfig(
+        mask_decoder=MaskDecoderConfig(mlp_width=24),
+        memory_encoder=MemoryEncoderConfig(width=4, mlp_width=64),
+        memory_attention=MemoryAttentionConfig(mlp_width=24),
+    ),
 )
 
 HF_CONFIG: dict[str, Any] = {
@@ -86,6 +106,19 @@ HF_CONFIG: dict[str, Any] = {
     "mask_decoder_config": {"hidden_size": 16, "num_attention_heads": 8},
 }
 
+HF_TRACKER_CONFIG: dict[str, Any] = {
+    "model_type": "sam3_tracker_video",
+    "prompt_encoder_config": {"hidden_size": 16},
+    "mask_decoder_config": {"hidden_size": 16, "mlp_dim": 24, "iou_head_hidden_dim": 16},
+    "memory_attention_hidden_size": 16,
+    "memory_attention_feed_forward_hidden_size": 24,
+    "memory_encoder_hidden_size": 16,
+    "memory_encoder_output_channels": 4,
+    "mask_downsampler_embed_dim": 16,
+    "memory_fuser_embed_dim": 16,
+    "memory_fuser_intermediate_dim": 64,
+}
+
 
 @functools.cache
 def key_list(name: str) -> dict[str, tuple[int, ...]]:
@@ -120,14 +153,27 @@ def rotary_factors(side: int) -> Tensor:
     return torch.polar(torch.ones_like(angles), angles)
 
 
-def _state(keys: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
+def _state(keys: dict[str, tuple[int, ...]], *, tracker_alone: bool = False) -> dict[str, Tensor]:
     state = {}
     for seed, (name, shape) in enumerate(keys.items()):
         if name.endswith("freqs_cis"):
             state[name] = rotary_factors(6 if shape[0] == 5184 else 2)
-        else:
-            state[name] = random_bits(tuple(SIZES.get(size, size) for size in shape), seed)
+            continue
+        tracker = name.startswith(("tracker.", "tracker_model.")) or (
+            tracker_alone and not name.startswith("vision_encoder.")
+        )
+        state[name] = random_bits(_small_tracker(name, shape) if tracker else _small(shape, SIZES), seed)
     return state
+
+
+def _small(shape: tuple[int, ...], sizes: dict[int, int]) -> tuple[int, ...]:
+    return tuple(sizes.get(size, size) for size in shape)
+
+
+def _small_tracker(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    if DOWNSAMPLER not in name:
+        return _small(shape, TRACKER_SIZES)
+    return (*_small(shape[:1], TRACKER_SIZES), *shape[1:]) if any(last in name for last in DOWNSAMPLED) else shape
 
 
 def meta_state() -> dict[str, Tensor]:
@@ -137,7 +183,7 @@ def meta_state() -> dict[str, Tensor]:
 
 def hf_state(kind: str) -> dict[str, Tensor]:
     """A small Hugging Face file: `kind` is "image", "video" (as published) or "tracker"."""
-    state = _state(key_list(f"hf-{kind}"))
+    state = _state(key_list(f"hf-{kind}"), tracker_alone=kind == "tracker")
     twin = "shared_image_embedding.positional_embedding"
     for name in state:
         if name.endswith("prompt_encoder.shared_embedding.positional_embedding"):
@@ -151,7 +197,7 @@ def write_hf(folder: Path, kind: str, config: dict[str, Any] | None = None) -> P
     save_file(hf_state(kind), folder / "model.safetensors", {"format": "pt"})
     values = HF_CONFIG if config is None else config
     if kind == "video" and config is None:
-        values = {"model_type": "sam3_video", "detector_config": HF_CONFIG, "tracker_config": {}}
+        values = {"model_type": "sam3_video", "detector_config": HF_CONFIG, "tracker_config": HF_TRACKER_CONFIG}
     (folder / "config.json").write_text(json.dumps(values))
     return folder
 

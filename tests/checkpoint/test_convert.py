@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from checkpoint.stand_in import (
     SMALL,
     assert_same_bits,
     hf_state,
+    key_list,
     meta_state,
     random_bits,
     write_hf,
@@ -156,20 +158,21 @@ def test_nested_bare_and_safetensors_files_of_meta_are_the_same(sam3_pt, tmp_pat
         assert (tmp_path / f"{name}.native").read_bytes() == (tmp_path / "plain.native").read_bytes()
     bare = {k.removeprefix("detector."): v for k, v in state.items() if k.startswith("detector.")}
     torch.save(bare, tmp_path / "bare.pt")
-    report = convert(tmp_path / "bare.pt", tmp_path / "bare.back", "meta", config=SMALL)
+    report = convert(tmp_path / "bare.pt", tmp_path / "bare.back", "meta", config=replace(SMALL, tracker=None))
     detector_only = {k: v for k, v in state.items() if k.startswith("detector.")}
     assert_same_bits(_pickled(tmp_path / "bare.back"), detector_only)
     assert "detector." in report.notes[0]
 
 
 def test_entries_that_the_model_leaves_out_are_carried(sam3_pt, tmp_path):
-    config = replace(SMALL, tracker_neck=False, geometry=replace(SMALL.geometry, points=False))
+    config = replace(SMALL, tracker=None, tracker_neck=False, geometry=replace(SMALL.geometry, points=False))
     model = load_detector(sam3_pt, config=config)
-    assert not any(name.startswith("tracker_neck") or "point_" in name for name in model.state_dict())
+    assert not any(name.startswith("tracker") or "point_" in name for name in model.state_dict())
     save_native(model, tmp_path / "model.safetensors", carried_from=sam3_pt)
     names = load_file(tmp_path / "model.safetensors").keys()
     assert "carried.detector.backbone.vision_backbone.sam2_convs.0.dconv_2x2_0.weight" in names
     assert "carried.detector.geometry_encoder.points_pool_project.bias" in names
+    assert {f"carried.{name}" for name in key_list("meta-tracker")} <= set(names)
     convert(tmp_path / "model.safetensors", tmp_path / "back.pt", "meta")
     assert_same_bits(_pickled(tmp_path / "back.pt"), meta_state())
 
@@ -216,13 +219,13 @@ def test_a_failure_leaves_nothing_behind(image_folder, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_incomplete_tracker_is_refused_where_its_entries_are_joined(tmp_path):
+def test_incomplete_tracker_is_refused(tmp_path):
     state = meta_state()
     del state["tracker.sam_prompt_encoder.point_embeddings.2.weight"]
     torch.save(state, tmp_path / "sam3.pt")
-    with pytest.raises(CheckpointError, match=r"1 are missing \(.*point_embeddings\.2"):
-        convert(tmp_path / "sam3.pt", tmp_path / "hf", "huggingface", config=SMALL)
-    convert(tmp_path / "sam3.pt", tmp_path / "native", "native", config=SMALL)
+    for config in (SMALL, replace(SMALL, tracker=None)):
+        with pytest.raises(CheckpointError, match=r"1 missing \(.*point_embeddings\.2"):
+            convert(tmp_path / "sam3.pt", tmp_path / "native", "native", config=config)
 
 
 def test_side_file_must_agree_with_the_configuration(sam3_pt, tmp_path):
@@ -243,3 +246,57 @@ def test_scoring_width_that_hugging_face_cannot_say_is_refused(tmp_path):
 def test_random_bits_hold_every_kind_of_number():
     numbers = random_bits((100_000,), 0)
     assert numbers.isnan().any() and (numbers < 0).any() and (numbers.abs() < 1e-30).any()
+
+
+# --- files written before there was a tracker -------------------------------------------------------------------------
+
+
+def _as_before_trackers(source, target):
+    """A native file as it was written when the tracker's entries were all carried and no configuration named one."""
+    state = {name: tensor for name, tensor in load_file(source).items() if not name.startswith("tracker.")}
+    state |= {f"carried.{name}": t for name, t in meta_state().items() if name.startswith("tracker.")}
+    with safe_open(source, "pt") as file:
+        metadata = file.metadata()
+    config = json.loads(metadata["config"])
+    del config["tracker"]
+    save_file(state, target, metadata | {"config": json.dumps(config)})
+
+
+@pytest.mark.parametrize("between", ["native", "huggingface", "meta"])
+def test_native_file_from_before_trackers(sam3_pt, tmp_path, between):
+    convert(sam3_pt, tmp_path / "new", "native", config=SMALL)
+    _as_before_trackers(tmp_path / "new", tmp_path / "old")
+    assert load_detector(tmp_path / "old").tracker is None
+    report = convert(tmp_path / "old", tmp_path / "there", between)
+    assert "tracker.no_memory.weight" in report.carried
+    convert(tmp_path / "there", tmp_path / "back.pt", "meta")
+    assert_same_bits(_pickled(tmp_path / "back.pt"), meta_state())
+
+
+def test_folder_of_hugging_face_from_before_trackers(sam3_pt, tmp_path):
+    """Its configuration says nothing of the tracker's sizes, and the side file's has no place for one."""
+    convert(sam3_pt, tmp_path / "hf", "huggingface", config=SMALL)
+    for says, expected in ((True, SMALL.tracker), (False, None)):
+        values = json.loads((tmp_path / "hf" / "config.json").read_text())
+        if not says:
+            values["tracker_config"] = {"model_type": "sam3_tracker_video"}
+        (tmp_path / "hf" / "config.json").write_text(json.dumps(values))
+        side = tmp_path / "hf" / "masklet_carried.safetensors"
+        with safe_open(side, "pt") as file:
+            metadata, state = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        config = json.loads(metadata["config"])
+        config.pop("tracker", None)
+        save_file(state, side, metadata | {"config": json.dumps(config)})
+        assert load_detector(tmp_path / "hf").config.tracker == expected
+        convert(tmp_path / "hf", tmp_path / f"back{says}.pt", "meta")
+        assert_same_bits(_pickled(tmp_path / f"back{says}.pt"), meta_state())
+
+
+def test_a_tracker_that_was_left_out_stays_out(sam3_pt, tmp_path):
+    config = replace(SMALL, tracker=None)
+    convert(sam3_pt, tmp_path / "a.native", "native", config=config)
+    convert(tmp_path / "a.native", tmp_path / "b", "huggingface")
+    convert(tmp_path / "b", tmp_path / "c.pt", "meta")
+    for name in ("a.native", "b", "c.pt"):
+        assert load_detector(tmp_path / name).config == config
+    assert_same_bits(_pickled(tmp_path / "c.pt"), meta_state())

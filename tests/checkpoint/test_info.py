@@ -1,12 +1,19 @@
 """What `describe` says of each format; parameter counts against spec/image-model.md section 13."""
 
 import hashlib
+import json
+import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from checkpoint.stand_in import SMALL, key_list, meta_keys, meta_state, write_hf
 from masklet.checkpoint import convert, describe, load_detector, save_native
+from masklet.checkpoint.formats import open_checkpoint
+from masklet.checkpoint.keymaps import META
+from masklet.checkpoint.load import build_blank, check_fit
+from masklet.config import SAM3
 from masklet.errors import CheckpointError
 from masklet.model.build import build_model
 
@@ -43,19 +50,51 @@ def test_counts_of_the_public_model(public):
     assert parameters["decoder"] == 11_575_093
     assert parameters["scoring"] == 1_182_976
     assert parameters["mask_head"] == 2_298_881 - 590_592
-    assert parameters["carried: unused branches"] == 1024 + 524_288 + 590_592 + 2 * 852_480
-    detector = public.total_parameters - parameters["carried: tracker"]
-    assert detector == 848_311_862
+    dead = 256  # of the tracker
+    assert parameters["carried: unused branches"] == 1024 + 524_288 + 590_592 + 2 * 852_480 + dead
+    tracker = {name.partition(".")[2]: count for name, count in parameters.items() if name.startswith("tracker")}
+    del tracker[""]  # the neck and what the tracker's parts share
+    assert set(tracker) == {"prompt_encoder", "mask_decoder", "memory_encoder", "memory_attention"}
+    names = key_list("meta-tracker")
+    own = sum(math.prod(shape) for name, shape in names.items() if name.startswith("tracker.")) - dead
+    assert sum(tracker.values()) + parameters["tracker"] == own
+    assert public.total_parameters - own - dead == 848_311_862
 
 
 def test_public_file_is_described(public):
     assert (public.format, public.layout, public.config_source) == ("meta", "Meta", "public model")
     assert public.config.name == "sam3" and public.config.vision.image_size == 1008
-    assert public.entries == len(meta_keys()) + 1  # the class row apart
+    joined = 4 - 1  # point embeddings
+    assert public.entries == len(meta_keys()) + 1 - joined  # the class row apart
     assert public.dtypes == {"float32": public.entries - 32, "complex64": 32}
-    assert len(public.carried) == 309 + 32 + 1 + 1 + 4 + 8
+    assert len(public.carried) == 1 + 32 + 1 + 1 + 4 + 8
     assert public.sha256 == hashlib.sha256(b"weights").hexdigest()
     assert public.size_bytes == 7
+
+
+@pytest.mark.parametrize(("before_trackers", "name"), [(True, "sam3"), (True, "mine"), (False, "sam3")])
+def test_tracker_of_a_native_file(monkeypatch, tmp_path, before_trackers, name):
+    """Written before there were trackers the public model has one all the same, as its entries are there."""
+    links = META.decode(meta_keys()).complete
+    blanks = _Blanks(meta_keys(), tmp_path / "x")
+    shapes = {
+        ours: tuple(blank.shape)
+        for link in links
+        for ours, blank in zip(link.ours, link.operation.decode([blanks.blank(n) for n in link.foreign]), strict=True)
+        if not ours.startswith("tracker.")
+    }
+    shapes |= {f"carried.{key}": shape for key, shape in meta_keys().items() if key.startswith("tracker.")}
+    config = replace(SAM3, name=name, tracker=None).to_dict()
+    if before_trackers:
+        del config["tracker"]
+    container = _Blanks(shapes, tmp_path / "x")
+    container.metadata = {"format": "masklet", "version": "1", "config": json.dumps(config)}
+    monkeypatch.setattr("masklet.checkpoint.formats.open_container", lambda path: container)
+    (tmp_path / "x").touch()
+    found = describe(tmp_path / "x", with_hash=False)
+    assert found.config.tracker == (SAM3.tracker if before_trackers and name == "sam3" else None)
+    check_fit(open_checkpoint(tmp_path / "x"), found.config, build_blank(found.config))
+    assert found.parameters["tracker.prompt_encoder"] == 6 * 256 + 256 + 4 * 5 + 16 * 17 + 8 + 32 + 256 * 17
 
 
 def test_other_input_size_is_read_from_the_tables(monkeypatch, tmp_path):

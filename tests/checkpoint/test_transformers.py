@@ -11,7 +11,13 @@ from checkpoint.stand_in import assert_same_bits
 from masklet.checkpoint import convert, load_detector, save_native
 from masklet.checkpoint.hf_config import config_from_hf, config_to_hf, with_known_name
 from masklet.checkpoint.keymaps import from_hf
-from masklet.config import SAM3
+from masklet.config import (
+    SAM3,
+    MaskDecoderConfig,
+    MemoryAttentionConfig,
+    MemoryEncoderConfig,
+    TrackerConfig,
+)
 from masklet.errors import CheckpointError
 from masklet.model.build import build_model
 from oracle_models import SMALL, hf_config, small_model
@@ -20,6 +26,7 @@ VARIANT = "tiled"
 PUBLIC = replace(
     SAM3,
     tracker_neck=False,
+    tracker=None,
     vision=replace(SAM3.vision, norm_eps=1e-6),
     geometry=replace(SAM3.geometry, points=False),
 )
@@ -70,12 +77,57 @@ def test_model_of_our_own_is_complete_for_transformers(tmp_path):
     assert not any(loading.values()), loading
 
 
+WITH_TRACKER = replace(
+    SMALL[VARIANT],
+    width=64,
+    tracker_neck=True,
+    tracker=TrackerConfig(
+        mask_decoder=MaskDecoderConfig(mlp_width=48, candidates=3),
+        memory_encoder=MemoryEncoderConfig(depth=1, mlp_width=40),
+        memory_attention=MemoryAttentionConfig(depth=3, mlp_width=56),
+        conditioning_maps=5,
+    ),
+)
+
+
+def test_model_with_a_tracker_is_complete_for_transformers(tmp_path):
+    from transformers import Sam3VideoModel
+
+    save_native(build_model(WITH_TRACKER, seed=0), tmp_path / "native")
+    report = convert(tmp_path / "native", tmp_path / "hf", "huggingface")
+    assert "carried.tracker.no_mem_pos_enc" in report.filled
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model, loading = Sam3VideoModel.from_pretrained(tmp_path / "hf", output_loading_info=True)
+    assert not any(loading.values()), loading
+    assert model.config.tracker_config.max_cond_frame_num == 5
+    assert_same_bits(from_hf(model.state_dict(), WITH_TRACKER), dict(build_model(WITH_TRACKER, seed=0).state_dict()))
+    assert load_detector(tmp_path / "hf").config == WITH_TRACKER
+    (tmp_path / "hf" / "masklet_carried.safetensors").unlink()
+    assert load_detector(tmp_path / "hf").config.tracker == WITH_TRACKER.tracker
+
+
+def test_tracker_of_another_network_is_refused():
+    values = config_to_hf(WITH_TRACKER, projection_width=48, video=True)
+    for field, value, message in (
+        ("sigmoid_scale_for_mem_enc", 10.0, "must be 20.0, found 10.0: another network"),
+        ("memory_fuser_embed_dim", 128, "every width must equal that of the neck 64"),
+        ("num_maskmem", None, "expected a whole number at num_maskmem, found None"),
+    ):
+        changed = values | {"tracker_config": values["tracker_config"] | {field: value}}
+        with pytest.raises(CheckpointError, match=message):
+            config_from_hf(changed, "config.json", tracker_neck=True, tracker=True)
+
+
 def test_default_configuration_is_the_public_model():
     from transformers import Sam3Config, Sam3VideoConfig
 
     for values in (Sam3Config().to_dict(), Sam3VideoConfig().to_dict()):
         found = config_from_hf(json.loads(json.dumps(values, default=str)), "config.json", tracker_neck=False)
         assert with_known_name(found, "other") == PUBLIC
+    values = json.loads(json.dumps(Sam3VideoConfig().to_dict(), default=str))
+    found = config_from_hf(values, "config.json", tracker_neck=True, tracker=True)
+    assert with_known_name(found, "other") == replace(PUBLIC, tracker_neck=True, tracker=SAM3.tracker)
 
 
 @pytest.mark.parametrize("video", [False, True])

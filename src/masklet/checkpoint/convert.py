@@ -29,22 +29,23 @@ from masklet.checkpoint.formats import (
 )
 from masklet.checkpoint.hf_config import config_to_hf
 from masklet.checkpoint.keymaps import (
-    CARRIED,
     HF_IMAGE_LAYOUT,
     HF_VIDEO_LAYOUT,
     META_CLASS_ROW,
     META_LAYOUT,
     TEXT_PROJECTION,
-    Layout,
     name_list,
+    owns,
 )
 from masklet.checkpoint.load import build_blank, check_fit
 from masklet.checkpoint.rotary import rotary_table, table_block, table_name
-from masklet.checkpoint.rules import Link, same_bits
+from masklet.checkpoint.rows import CARRIED
+from masklet.checkpoint.rules import same_bits
 from masklet.checkpoint.save import (
     Item,
+    encode_items,
     items_of,
-    native_name,
+    native_items,
     own_metadata,
     write_native,
     write_safetensors,
@@ -156,6 +157,8 @@ def demanded(config: ModelConfig, target_format: Format) -> dict[str, tuple[int,
         prefix = f"{detector}backbone.vision_backbone.{neck}.3."
         shapes |= {f"{prefix}conv_1x1.weight": (width, trunk, 1, 1), f"{prefix}conv_3x3.weight": (width, width, 3, 3)}
         shapes |= {f"{prefix}conv_1x1.bias": (width,), f"{prefix}conv_3x3.bias": (width,)}
+    if config.tracker is not None:
+        shapes[f"{CARRIED}tracker.no_mem_pos_enc"] = (1, 1, width)
     prefix = f"{detector}segmentation_head.pixel_decoder."
     shapes[f"{prefix}conv_layers.2.weight"] = (width, width, 3, 3)
     shapes |= {f"{prefix}{name}": (width,) for name in ("conv_layers.2.bias", "norms.2.weight", "norms.2.bias")}
@@ -178,7 +181,7 @@ class _Job:
     tables: tuple[str, ...]
 
     def to_native(self, dst: Path) -> ConvertReport:
-        items = [Item(native_name(self.config, i.name), i.blank, i.read, i.done) for i in self.items]
+        items = native_items(self.items, self.config)
         with written_aside(dst) as aside:
             write_native(aside, items, self.config)
         return self._report("native", [dst.name], len(items))
@@ -190,7 +193,7 @@ class _Job:
         computed = [block for block in blocks if table_name(block) not in present]
         fills = self._fills("meta")
         items = [*self.items, *fills, *(_table_item(self.config, block) for block in computed)]
-        encoded, beside = _encode(items, META_LAYOUT)
+        encoded, beside = encode_items(items, META_LAYOUT)
         if beside:
             raise CheckpointError(
                 f"{self.checkpoint.path}: {name_list('entries', beside)} have no name in Meta's format"
@@ -215,12 +218,12 @@ class _Job:
         )
 
     def to_hf(self, dst: Path, shard_bytes: int) -> ConvertReport:
-        video = any(item.name.startswith(f"{CARRIED}tracker.") for item in self.items)
+        video = any(item.name.startswith(("tracker.", f"{CARRIED}tracker.")) for item in self.items)
         layout = HF_VIDEO_LAYOUT if video else HF_IMAGE_LAYOUT
         fills = self._fills("huggingface")
         items = {item.name: item for item in [*self.items, *fills]}
         values = config_to_hf(self.config, projection_width=items[TEXT_PROJECTION].blank.shape[1], video=video)
-        encoded, beside = _encode(list(items.values()), layout)
+        encoded, beside = encode_items(list(items.values()), layout)
         values["dtype"] = str(encoded[0].blank.dtype).removeprefix("torch.")
         with written_aside(dst) as aside:
             aside.mkdir()
@@ -229,7 +232,7 @@ class _Job:
             side = {"format": "masklet-carried", **own_metadata(self.config, [item.name for item in fills])}
             write_safetensors(aside / SIDE_FILE, [items[name] for name in beside], side)
         notes = ["tokenizer and processor files are not part of the weights and were not written"]
-        if video:
+        if video and self.config.tracker is None:
             notes.append("tracker_config has only transformers' defaults")
         return self._report(
             layout.name, [CONFIG_FILE, *files, SIDE_FILE], len(encoded), filled=fills, beside=beside, notes=notes
@@ -261,7 +264,7 @@ class _Job:
             target=target,
             files=tuple(files),
             entries=entries,
-            carried=tuple(item.name for item in self.items if native_name(self.config, item.name).startswith(CARRIED)),
+            carried=tuple(item.name for item in self.items if not owns(self.config, item.name)),
             filled=tuple(item.name for item in filled),
             computed=tuple(computed) or self.tables,
             beside=tuple(beside),
@@ -291,39 +294,6 @@ def _own_storage(tensor: Tensor) -> Tensor:
     if tensor.is_contiguous() and tensor.untyped_storage().nbytes() == tensor.nbytes:
         return tensor
     return tensor.contiguous().clone()
-
-
-def _encode(items: Sequence[Item], layout: Layout) -> tuple[list[Item], list[str]]:
-    """Items under the names of a public layout, and the names of those that have no place in it.
-
-    Raises:
-        CheckpointError: some but not all parts of an entry of the target are there.
-    """
-    by_name = {item.name: item for item in items}
-    links = layout.keymap.encode(by_name)
-    if links.partial:
-        absent = [name for _, names in links.partial for name in names]
-        raise CheckpointError(f"the target format joins entries of which {name_list('are missing', absent)}")
-    encoded, beside = [], list(links.unknown)
-    for link in links.complete:
-        stored = [layout.from_table(name) for name in link.foreign]
-        if any(name is None for name in stored):
-            beside += link.ours
-            continue
-        encoded += _encode_link(link, [by_name[name] for name in link.ours], [name for name in stored if name])
-    return encoded, beside
-
-
-def _encode_link(link: Link, parts: list[Item], names: list[str]) -> list[Item]:
-    def read(index: int) -> Callable[[], Tensor]:
-        return lambda: link.operation.encode([part.read() for part in parts])[index]
-
-    def done() -> None:
-        for part in parts:
-            part.done()
-
-    blanks = link.operation.encode([part.blank for part in parts])
-    return [Item(name, blank, read(index), done) for index, (name, blank) in enumerate(zip(names, blanks, strict=True))]
 
 
 def _write_shards(folder: Path, items: Sequence[Item], shard_bytes: int) -> list[str]:

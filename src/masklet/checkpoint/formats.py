@@ -21,7 +21,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,7 +30,6 @@ from masklet.checkpoint.adapter import Adapter, fingerprint, is_adapter, read_ad
 from masklet.checkpoint.containers import Container, PickleContainer, SafetensorsContainer, open_container
 from masklet.checkpoint.hf_config import config_from_hf, with_known_name
 from masklet.checkpoint.keymaps import (
-    CARRIED,
     HF_IMAGE_LAYOUT,
     HF_TRACKER_LAYOUT,
     HF_VIDEO_LAYOUT,
@@ -42,6 +41,7 @@ from masklet.checkpoint.keymaps import (
     name_list,
 )
 from masklet.checkpoint.rotary import grid_of_tables, table_block
+from masklet.checkpoint.rows import CARRIED
 from masklet.checkpoint.rules import SAME, KeyMap, Link
 from masklet.config import SAM3, ModelConfig
 from masklet.errors import CheckpointError, ConfigError
@@ -208,8 +208,8 @@ def _open(path: Path) -> Checkpoint:
     kind, layout = _recognise(path, names)
     if kind == "huggingface":
         return _open_hf(path, container, layout, path.parent)
-    config, filled = _embedded(path, container.metadata)
-    return _assemble(path, kind, layout, [container], config=config, filled=filled)
+    embedded = _embedded(path, container.metadata)
+    return _with_old_tracker(_assemble(path, kind, layout, [container], embedded), embedded)
 
 
 def _recognise(path: Path, names: Iterable[str]) -> tuple[Format, Layout]:
@@ -218,15 +218,14 @@ def _recognise(path: Path, names: Iterable[str]) -> tuple[Format, Layout]:
         raise CheckpointError(
             f"{path}: a SAM 3.1 (multiplex) checkpoint; this version reads SAM 3 only: use sam3.pt or facebook/sam3"
         )
-    for mark, kind, layout in _MARKS:
+    ours = any(name.startswith(("fusion_encoder.", "mask_head.")) for name in names)
+    for mark, kind, layout in () if ours else _MARKS:
         if any(name.startswith(mark) for name in names):
             return kind, layout
-    hint = ""
-    if any(name.startswith(("fusion_encoder.", "mask_head.")) for name in names):
-        hint = " It looks like masklet's own file whose metadata were lost: write it again with `masklet convert`."
+    hint = " It looks like masklet's own file whose metadata were lost: write it again with `masklet convert`."
     raise CheckpointError(
         f"{path}: expected the weights of SAM 3 in masklet's, Meta's or Hugging Face's names; "
-        f"found {name_list('entries', names)}: another model.{hint}"
+        f"found {name_list('entries', names)}: another model.{hint if ours else ''}"
     )
 
 
@@ -234,10 +233,22 @@ def _open_native(path: Path, container: Container) -> Checkpoint:
     version = container.metadata.get("version")
     if version != NATIVE_VERSION:
         raise CheckpointError(f"{path}: expected version {NATIVE_VERSION} of masklet's format, found {version!r}")
-    config, filled = _embedded(path, container.metadata)
-    if config is None:
+    embedded = _embedded(path, container.metadata)
+    if embedded.config is None:
         raise CheckpointError(f"{path}: masklet's format, but without a configuration in its metadata; damaged")
-    return _assemble(path, "native", NATIVE_LAYOUT, [container], config=config, filled=filled)
+    return _with_old_tracker(_assemble(path, "native", NATIVE_LAYOUT, [container], embedded), embedded)
+
+
+def _with_old_tracker(checkpoint: Checkpoint, embedded: _Embedded) -> Checkpoint:
+    """A file of the public model written when masklet had no tracker has one if the entries are there."""
+    config = checkpoint.config
+    if config is None or not (embedded.before_trackers and config.name == SAM3.name and _has_tracker(checkpoint)):
+        return checkpoint
+    return replace(checkpoint, config=replace(config, tracker=SAM3.tracker))
+
+
+def _has_tracker(checkpoint: Checkpoint) -> bool:
+    return all(any(name.startswith(part) for name in checkpoint.blanks) for part in ("tracker_neck.", "tracker."))
 
 
 def _open_folder(path: Path) -> Checkpoint:
@@ -306,28 +317,34 @@ def _open_hf(path: Path, container: Container, layout: Layout, folder: Path) -> 
             "use the whole model (facebook/sam3)"
         )
     config_path = folder / CONFIG_FILE
-    names = set(container.names())
+    parts = {name.partition(".")[0] for name in container.names()}
     config = config_from_hf(
-        _read_json(config_path), str(config_path), tracker_neck=any(n.startswith("tracker_neck.") for n in names)
+        _read_json(config_path),
+        str(config_path),
+        tracker_neck="tracker_neck" in parts,
+        tracker={"tracker_neck", "tracker_model"} <= parts,
     )
     config = with_known_name(config, folder.resolve().name)
     containers = [container]
-    filled: frozenset[str] = frozenset()
+    embedded = _Embedded(config, frozenset(), False)
     if (folder / SIDE_FILE).is_file():
         side = SafetensorsContainer([folder / SIDE_FILE])
-        embedded, filled = _embedded(folder / SIDE_FILE, side.metadata)
-        config = _agreed(config, embedded, folder)
+        embedded = _embedded(folder / SIDE_FILE, side.metadata)
+        embedded = embedded._replace(config=_agreed(config, embedded, folder))
         containers.append(side)
-    return _assemble(path, "huggingface", layout, containers, config=config, filled=filled)
+    return _assemble(path, "huggingface", layout, containers, embedded)
 
 
-def _agreed(config: ModelConfig, embedded: ModelConfig | None, folder: Path) -> ModelConfig:
+def _agreed(config: ModelConfig, side: _Embedded, folder: Path) -> ModelConfig:
     """Our own configuration of the side file, after a check that `config.json` says the same."""
-    if embedded is None:
+    if side.config is None:
         return config
+    embedded = replace(side.config, tracker=config.tracker) if side.before_trackers else side.config
     own = ("name", "tracker_neck", "selection")  # what config.json cannot say
+    told = config.tracker is not None and embedded.tracker is not None
     expected = replace(
         embedded,
+        tracker=embedded.tracker if told else config.tracker,
         **{name: getattr(config, name) for name in own},
         geometry=replace(
             embedded.geometry,
@@ -344,27 +361,41 @@ def _agreed(config: ModelConfig, embedded: ModelConfig | None, folder: Path) -> 
     return embedded
 
 
-def _embedded(path: Path, metadata: Mapping[str, Any]) -> tuple[ModelConfig | None, frozenset[str]]:
-    """Configuration and filled entries as our writer puts them into metadata."""
+class _Embedded(NamedTuple):
+    """What our writer put into metadata.
+
+    Attributes:
+        config: None where there is none.
+        filled: entries that were written as zeros.
+        before_trackers: written when masklet had no tracker: its configuration does not say whether there is one.
+    """
+
+    config: ModelConfig | None
+    filled: frozenset[str]
+    before_trackers: bool
+
+
+def _embedded(path: Path, metadata: Mapping[str, Any]) -> _Embedded:
     try:
-        config = metadata.get("config")
+        values = json.loads(metadata.get("config", "null"))
         filled = frozenset(json.loads(metadata.get("filled", "[]")))
-        return (None if config is None else ModelConfig.from_dict(json.loads(config))), filled
+        config = None if values is None else ModelConfig.from_dict(values)
+        return _Embedded(config, filled, values is not None and "tracker" not in values)
     except (ValueError, TypeError, ConfigError) as error:
         raise CheckpointError(f"{path}: the configuration in the metadata cannot be used ({error})") from error
 
 
 def _native_links(names: Iterable[str]) -> list[Link]:
-    """Names of a native file: ours; carried ones that a module could own go by the module's name."""
-    links = []
-    for stored in names:
-        name = stored
-        if stored.startswith(CARRIED):
-            found = META.decode([stored.removeprefix(CARRIED)]).complete
-            if found and found[0].operation is SAME:
-                name = found[0].ours[0]
-        links.append(Link((name,), (stored,), SAME))
-    return links
+    """Names of a native file: ours; carried ones that a module could own go by the module's names."""
+    names = list(names)
+    carried = [name.removeprefix(CARRIED) for name in names if name.startswith(CARRIED)]
+    links = [
+        Link(link.ours, tuple(CARRIED + name for name in link.foreign), link.operation)
+        for link in META.decode(carried).complete
+        if not any(name.startswith(CARRIED) for name in link.ours)
+    ]
+    linked = {name for link in links for name in link.foreign}
+    return links + [Link((name,), (name,), SAME) for name in names if name not in linked]
 
 
 def _assemble(
@@ -372,9 +403,7 @@ def _assemble(
     kind: Format,
     layout: Layout,
     containers: list[Container],
-    *,
-    config: ModelConfig | None,
-    filled: frozenset[str],
+    embedded: _Embedded,
 ) -> Checkpoint:
     sources: list[_Source] = []
     for container in containers:
@@ -394,7 +423,7 @@ def _assemble(
         for name, blank in zip(source.link.ours, _blanks(path, source), strict=True):
             if name in by_name:
                 raise CheckpointError(f"{path}: {name} is there twice")
-            if name not in filled:
+            if name not in embedded.filled:
                 by_name[name] = source
                 blanks[name] = blank
     return Checkpoint(
@@ -402,9 +431,9 @@ def _assemble(
         files=tuple(file for container in containers for file in container.paths),
         format=kind,
         layout=layout,
-        config=config,
+        config=embedded.config,
         blanks=blanks,
-        filled=filled,
+        filled=embedded.filled,
         notes=_notes(layout, containers[0]),
         _sources=by_name,
     )
@@ -443,7 +472,7 @@ def config_of(checkpoint: Checkpoint, config: ModelConfig | None = None) -> Mode
 
     Meta's files hold none and attention heads cannot be told from shapes. Without `config` they are taken for the
     public sizes, except what the entries show: the input side (from the rotary tables), whether there are weights for
-    exemplar points, whether there is a second neck.
+    exemplar points, whether there is a second neck, whether there is a tracker.
 
     Args:
         checkpoint: an opened file.
@@ -467,5 +496,6 @@ def config_of(checkpoint: Checkpoint, config: ModelConfig | None = None) -> Mode
     return replace(
         SAM3.with_image_size(side * SAM3.vision.patch_size),
         tracker_neck=any(name.startswith("tracker_neck.") for name in names),
+        tracker=SAM3.tracker if _has_tracker(checkpoint) else None,
         geometry=replace(SAM3.geometry, points=any(name.startswith("geometry_encoder.point_") for name in names)),
     )

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from masklet.checkpoint.hf_reader import Reader
+from masklet.checkpoint.hf_tracker import tracker_from_hf, tracker_to_hf
 from masklet.config import (
     SAM3,
     DecoderConfig,
@@ -34,47 +36,14 @@ _FIXED: Final = (  # path below the detector's configuration, the only value tha
 )
 
 
-class _Reader:
-    """Looks up fields by path and says which file and field is wrong."""
-
-    def __init__(self, values: Mapping[str, Any], where: str) -> None:
-        self.values = values
-        self.where = where
-
-    def get(self, path: str, default: Any = None) -> Any:
-        value: Any = self.values
-        for part in path.split("."):
-            if not isinstance(value, Mapping) or part not in value:
-                return default
-            value = value[part]
-        return value
-
-    def integer(self, path: str) -> int:
-        value = self.get(path)
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise CheckpointError(f"{self.where}: expected a whole number at {path}, found {value!r}")
-        return value
-
-    def integers(self, path: str) -> tuple[int, ...]:
-        value = self.get(path)
-        if not isinstance(value, list) or not all(type(item) is int for item in value):
-            raise CheckpointError(f"{self.where}: expected whole numbers at {path}, found {value!r}")
-        return tuple(value)
-
-    def number(self, path: str, default: float) -> float:
-        value = self.get(path, default)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise CheckpointError(f"{self.where}: expected a number at {path}, found {value!r}")
-        return float(value)
-
-
-def config_from_hf(values: Mapping[str, Any], where: str, *, tracker_neck: bool) -> ModelConfig:
+def config_from_hf(values: Mapping[str, Any], where: str, *, tracker_neck: bool, tracker: bool = False) -> ModelConfig:
     """The configuration of the detector that a `config.json` describes.
 
     Args:
         values: of model type "sam3" or "sam3_video" (the published file).
         where: file name for messages.
         tracker_neck: whether the weights have the tracker's pyramid; the image model's configuration does not say.
+        tracker: whether they have the tracker.
 
     Raises:
         CheckpointError: another model, a missing field, or a value that this network does not have.
@@ -86,11 +55,8 @@ def config_from_hf(values: Mapping[str, Any], where: str, *, tracker_neck: bool)
     detector = values.get("detector_config") if kind == "sam3_video" else values
     if not isinstance(detector, Mapping):
         raise CheckpointError(f"{where}: expected the sizes of the model at detector_config, found {detector!r}")
-    reader = _Reader(detector, where)
-    for path, expected in _FIXED:
-        found = reader.get(path, expected)
-        if found != expected:
-            raise CheckpointError(f"{where}: {path} must be {expected!r}, found {found!r}: another network")
+    reader = Reader(detector, where)
+    reader.check(_FIXED)
     width = reader.integer("vision_config.fpn_hidden_size")
     parts = ("geometry_encoder", "detr_encoder", "detr_decoder", "mask_decoder")
     widths = {part: reader.integer(f"{part}_config.hidden_size") for part in parts}
@@ -101,6 +67,7 @@ def config_from_hf(values: Mapping[str, Any], where: str, *, tracker_neck: bool)
         name="huggingface",
         width=width,
         tracker_neck=tracker_neck,
+        tracker=tracker_from_hf(values.get("tracker_config", {}), where, width) if tracker else None,
         vision=_vision(reader),
         text=_text(reader),
         geometry=GeometryConfig(
@@ -121,7 +88,7 @@ def config_from_hf(values: Mapping[str, Any], where: str, *, tracker_neck: bool)
     )
 
 
-def _vision(reader: _Reader) -> VisionConfig:
+def _vision(reader: Reader) -> VisionConfig:
     base = "vision_config.backbone_config."
     theta = reader.get(base + "rope_theta", reader.get(base + "rope_parameters.rope_theta", VisionConfig.rope_theta))
     return VisionConfig(
@@ -139,7 +106,7 @@ def _vision(reader: _Reader) -> VisionConfig:
     )
 
 
-def _text(reader: _Reader) -> TextConfig:
+def _text(reader: Reader) -> TextConfig:
     vocabulary = reader.integer("text_config.vocab_size")
     if vocabulary < _BYTE_SYMBOLS_AND_MARKS:
         raise CheckpointError(
@@ -155,7 +122,7 @@ def _text(reader: _Reader) -> TextConfig:
     )
 
 
-def _decoder(reader: _Reader) -> DecoderConfig:
+def _decoder(reader: Reader) -> DecoderConfig:
     return DecoderConfig(
         depth=reader.integer("detr_decoder_config.num_layers"),
         heads=reader.integer("detr_decoder_config.num_attention_heads"),
@@ -169,6 +136,7 @@ def with_known_name(config: ModelConfig, fallback: str) -> ModelConfig:
     public = replace(
         SAM3,
         tracker_neck=config.tracker_neck,
+        tracker=None if config.tracker is None else SAM3.tracker,
         vision=replace(SAM3.vision, image_size=config.vision.image_size, norm_eps=config.vision.norm_eps),
         geometry=replace(SAM3.geometry, points=config.geometry.points),
     )
@@ -182,7 +150,8 @@ def config_to_hf(config: ModelConfig, *, projection_width: int, video: bool) -> 
     Args:
         config: of the detector.
         projection_width: columns of the dead projection of the text encoder.
-        video: for the published layout with detector and tracker; tracker fields are left at their defaults.
+        video: for the published layout with detector and tracker; without a tracker in `config` its fields are left at
+            their defaults.
 
     Raises:
         CheckpointError: transformers has no such network.
@@ -218,6 +187,8 @@ def config_to_hf(config: ModelConfig, *, projection_width: int, video: bool) -> 
     if not video:
         return {"architectures": ["Sam3Model"], **detector}
     tracker = {"model_type": "sam3_tracker_video", "vision_config": detector["vision_config"]}
+    if config.tracker is not None:
+        tracker |= tracker_to_hf(config.tracker, config.width, config.vision)
     return {
         "architectures": ["Sam3VideoModel"],
         "model_type": "sam3_video",

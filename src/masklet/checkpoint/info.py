@@ -7,11 +7,14 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from masklet.checkpoint.formats import Format, config_of, open_checkpoint
-from masklet.checkpoint.keymaps import CARRIED
 from masklet.checkpoint.rotary import table_block
+from masklet.checkpoint.rows import CARRIED
 from masklet.config import ModelConfig
+
+_TRACKER_PARTS: Final = ("prompt_encoder", "mask_decoder", "memory_encoder", "memory_attention")
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,8 @@ class CheckpointInfo:
         config: sizes of the model.
         config_source: "file", or "public model" where the format tells none and the public sizes are assumed.
         entries: tensors in the files.
-        parameters: numbers by part of the model, in its order; without computed tables. Parts that no module owns
-            begin with "carried".
+        parameters: numbers by part of the model, in its order; without computed tables. The tracker's four large
+            parts are counted apart from it. Parts that no module owns begin with "carried".
         dtypes: entries by number format.
         carried: entries that no module owns, kept for conversion.
         filled: entries that were written as zeros because the format demands them.
@@ -93,9 +96,11 @@ def describe(path: str | Path, *, with_hash: bool = True) -> CheckpointInfo:
 
 
 def _part(name: str) -> str:
-    if name.startswith(f"{CARRIED}tracker."):
-        return "carried: tracker"
-    return "carried: unused branches" if name.startswith(CARRIED) else name.partition(".")[0]
+    if name.startswith(CARRIED):
+        return "carried: unused branches"
+    part, _, rest = name.partition(".")
+    inner = rest.partition(".")[0]
+    return f"{part}.{inner}" if part == "tracker" and inner in _TRACKER_PARTS else part
 
 
 def _sha256(files: tuple[Path, ...]) -> str:

@@ -10,74 +10,38 @@ Three layouts of Hugging Face's names and two of Meta's differ in prefixes only 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from torch import Tensor
 
+from masklet.checkpoint.rows import CARRIED, Row, carried, fused, modules, qkv, row
 from masklet.checkpoint.rules import (
     CLASS_ROW,
     LEADING_AXIS,
     QKV,
-    ROWS,
     SAME,
     TABLE,
     TRANSPOSE,
-    TWINS,
     KeyMap,
     Links,
-    Operation,
     Rule,
 )
+from masklet.checkpoint.tracker_rows import tracker_rows
 from masklet.config import ModelConfig
 from masklet.errors import CheckpointError
 
-CARRIED: Final = "carried."
 META_TRUNK: Final = "detector.backbone.vision_backbone.trunk."
 META_CLASS_ROW: Final = f"{CARRIED}{META_TRUNK}pos_embed.class_row"
 META_TABLE: Final = META_TRUNK + "blocks.{i}.attn.freqs_cis"
 TEXT_PROJECTION: Final = f"{CARRIED}detector.backbone.language_backbone.encoder.text_projection"
 
 
-@dataclass(frozen=True)
-class _Row:
-    """One row: our names, Meta's, Hugging Face's; an empty tuple where a format has no such entry."""
-
-    ours: tuple[str, ...]
-    meta: tuple[str, ...]
-    hf: tuple[str, ...]
-    meta_op: Operation = SAME
-    hf_op: Operation = SAME
-
-
-def _row(ours: str, meta: str, hf: str) -> _Row:
-    return _Row((ours,), (meta,), (hf,))
-
-
-def _carried(meta: str, hf: str) -> _Row:
-    return _row(CARRIED + meta, meta, hf)
-
-
-def _qkv(hf: str) -> tuple[str, ...]:
-    return tuple(f"{hf}.{part}_proj.{{p}}" for part in "qkv")
-
-
-def _fused(ours: str, meta: str, hf: str, *, hf_out: str = "o_proj") -> Iterator[_Row]:
-    """A PyTorch multi-head attention of Meta's."""
-    yield _Row((f"{ours}.qkv.{{p}}",), (f"{meta}.in_proj_{{p}}",), _qkv(hf), hf_op=QKV)
-    yield _row(f"{ours}.out.{{p}}", f"{meta}.out_proj.{{p}}", f"{hf}.{hf_out}.{{p}}")
-
-
-def _modules(ours: str, meta: str, hf: str, names: Iterable[tuple[str, str, str]]) -> Iterator[_Row]:
-    """Modules with a weight and maybe a bias: prefixes, then (ours, Meta's, Hugging Face's) names below them."""
-    for our_name, meta_name, hf_name in names:
-        yield _row(f"{ours}{our_name}.{{p}}", f"{meta}{meta_name}.{{p}}", f"{hf}{hf_name}.{{p}}")
-
-
-def _vision() -> Iterator[_Row]:
+def _vision() -> Iterator[Row]:
     ours, hf = "vision_encoder.", "detector_model.vision_encoder.backbone."
-    yield _Row(
+    yield Row(
         (ours + "position", META_CLASS_ROW),
         (META_TRUNK + "pos_embed",),
         (hf + "embeddings.position_embeddings",),
@@ -85,23 +49,23 @@ def _vision() -> Iterator[_Row]:
         hf_op=LEADING_AXIS,
     )
     patch = "patch_embed.proj.weight"
-    yield _row(ours + "patch_embed.weight", META_TRUNK + patch, hf + "embeddings.patch_embeddings.projection.weight")
-    yield from _modules(ours, META_TRUNK, hf, [("norm_in", "ln_pre", "layer_norm")])
+    yield row(ours + "patch_embed.weight", META_TRUNK + patch, hf + "embeddings.patch_embeddings.projection.weight")
+    yield from modules(ours, META_TRUNK, hf, [("norm_in", "ln_pre", "layer_norm")])
     block = (ours + "blocks.{i}.", META_TRUNK + "blocks.{i}.", hf + "layers.{i}.")
-    yield _Row(
+    yield Row(
         (block[0] + "attention.qkv.{p}",),
         (block[1] + "attn.qkv.{p}",),
-        _qkv(block[2] + "attention"),
+        qkv(block[2] + "attention"),
         hf_op=QKV,
     )
     names = [("attention.out", "attn.proj", "attention.o_proj")]
     names += [(f"norm{k}", f"norm{k}", f"layer_norm{k}") for k in (1, 2)]
     names += [(f"mlp.fc{k}",) * 3 for k in (1, 2)]
-    yield from _modules(*block, names)
-    yield _Row((CARRIED + META_TABLE,), (META_TABLE,), (), meta_op=TABLE)
+    yield from modules(*block, names)
+    yield Row((CARRIED + META_TABLE,), (META_TABLE,), (), meta_op=TABLE)
 
 
-def _necks() -> Iterator[_Row]:
+def _necks() -> Iterator[Row]:
     for ours, meta_name, hf in (
         ("neck.", "convs", "detector_model.vision_encoder.neck."),
         ("tracker_neck.", "sam2_convs", "tracker_neck."),
@@ -115,38 +79,38 @@ def _necks() -> Iterator[_Row]:
         for level in range(3):
             names.append((f"levels.{level}.project", f"{level}.conv_1x1", f"fpn_layers.{level}.proj1"))
             names.append((f"levels.{level}.smooth", f"{level}.conv_3x3", f"fpn_layers.{level}.proj2"))
-        yield from _modules(ours, meta, hf, names)
+        yield from modules(ours, meta, hf, names)
         for meta_conv, hf_conv in (("conv_1x1", "proj1"), ("conv_3x3", "proj2")):  # coarsest level: never used
-            yield _carried(f"{meta}3.{meta_conv}.{{p}}", f"{hf}fpn_layers.3.{hf_conv}.{{p}}")
+            yield carried(f"{meta}3.{meta_conv}.{{p}}", f"{hf}fpn_layers.3.{hf_conv}.{{p}}")
 
 
-def _text() -> Iterator[_Row]:
+def _text() -> Iterator[Row]:
     ours, meta, hf = "text_encoder.", "detector.backbone.language_backbone.", "detector_model.text_encoder."
     embeddings = hf + "text_model.embeddings."
     token = "token_embedding.weight"
-    yield _row(ours + token, f"{meta}encoder.{token}", embeddings + token)
-    yield _row(ours + "position", meta + "encoder.positional_embedding", embeddings + "position_embedding.weight")
+    yield row(ours + token, f"{meta}encoder.{token}", embeddings + token)
+    yield row(ours + "position", meta + "encoder.positional_embedding", embeddings + "position_embedding.weight")
     block = (ours + "blocks.{i}.", meta + "encoder.transformer.resblocks.{i}.", hf + "text_model.encoder.layers.{i}.")
-    yield from _fused(block[0] + "attention", block[1] + "attn", block[2] + "self_attn", hf_out="out_proj")
+    yield from fused(block[0] + "attention", block[1] + "attn", block[2] + "self_attn", hf_out="out_proj")
     names = [(f"norm{k}", f"ln_{k}", f"layer_norm{k}") for k in (1, 2)]
     names += [("mlp.fc1", "mlp.c_fc", "mlp.fc1"), ("mlp.fc2", "mlp.c_proj", "mlp.fc2")]
-    yield from _modules(*block, names)
-    yield from _modules(ours, meta, hf, [("norm_out", "encoder.ln_final", "text_model.final_layer_norm")])
-    yield from _modules(ours, meta, "detector_model.", [("project", "resizer", "text_projection")])
+    yield from modules(*block, names)
+    yield from modules(ours, meta, hf, [("norm_out", "encoder.ln_final", "text_model.final_layer_norm")])
+    yield from modules(ours, meta, "detector_model.", [("project", "resizer", "text_projection")])
     meta_projection = meta + "encoder.text_projection"  # dead: only tokens are used, never the pooled sentence
-    yield _Row((TEXT_PROJECTION,), (meta_projection,), (hf + "text_projection.weight",), hf_op=TRANSPOSE)
+    yield Row((TEXT_PROJECTION,), (meta_projection,), (hf + "text_projection.weight",), hf_op=TRANSPOSE)
 
 
-def _pre_norm_layer(ours: str, meta: str, hf: str, second: str) -> Iterator[_Row]:
+def _pre_norm_layer(ours: str, meta: str, hf: str, second: str) -> Iterator[Row]:
     """A layer of the exemplar or fusion encoder; `second` is our name of its cross-attention."""
-    yield from _fused(ours + "self_attention", meta + "self_attn", hf + "self_attn")
-    yield from _fused(ours + second, meta + "cross_attn_image", hf + "cross_attn")
+    yield from fused(ours + "self_attention", meta + "self_attn", hf + "self_attn")
+    yield from fused(ours + second, meta + "cross_attn_image", hf + "cross_attn")
     names = [(f"norm{k}", f"norm{k}", f"layer_norm{k}") for k in (1, 2, 3)]
     names += [(f"mlp.fc{k}", f"linear{k}", f"mlp.fc{k}") for k in (1, 2)]
-    yield from _modules(ours, meta, hf, names)
+    yield from modules(ours, meta, hf, names)
 
 
-def _geometry() -> Iterator[_Row]:
+def _geometry() -> Iterator[Row]:
     ours, meta, hf = "geometry_encoder.", "detector.geometry_encoder.", "detector_model.geometry_encoder."
     names = [
         ("label_embedding", "label_embed", "label_embed"),
@@ -159,19 +123,19 @@ def _geometry() -> Iterator[_Row]:
         ("pool_norm", "img_pre_norm", "vision_layer_norm"),
         ("norm_out", "encode_norm", "output_layer_norm"),
     ]
-    yield from _modules(ours, meta, hf, names)
+    yield from modules(ours, meta, hf, names)
     for part, meta_part in (("direct", "direct"), ("pool", "pool"), ("position", "pos_enc")):
-        yield _Row((f"{ours}point_{part}.{{p}}",), (f"{meta}points_{meta_part}_project.{{p}}",), ())
+        yield Row((f"{ours}point_{part}.{{p}}",), (f"{meta}points_{meta_part}_project.{{p}}",), ())
     yield from _pre_norm_layer(ours + "layers.{i}.", meta + "encode.{i}.", hf + "layers.{i}.", "image_attention")
 
 
-def _heads(ours: str, meta: str, hf: str, count: int) -> Iterator[_Row]:
+def _heads(ours: str, meta: str, hf: str, count: int) -> Iterator[Row]:
     """A stack of linears, which Hugging Face counts from one."""
     for k in range(count):
-        yield from _modules(ours, meta, hf, [(f"layers.{k}", f"layers.{k}", f"layer{k + 1}")])
+        yield from modules(ours, meta, hf, [(f"layers.{k}", f"layers.{k}", f"layer{k + 1}")])
 
 
-def _decoder() -> Iterator[_Row]:
+def _decoder() -> Iterator[Row]:
     ours, meta, hf = "decoder.", "detector.transformer.decoder.", "detector_model.detr_decoder."
     names = [
         ("query_embedding", "query_embed", "query_embed"),
@@ -180,7 +144,7 @@ def _decoder() -> Iterator[_Row]:
         ("norm_out", "norm", "output_layer_norm"),
         ("presence_norm", "presence_token_out_norm", "presence_layer_norm"),
     ]
-    yield from _modules(ours, meta, hf, names)
+    yield from modules(ours, meta, hf, names)
     for our_head, meta_head, hf_head, count in (
         ("box_head", "bbox_embed", "box_head", 3),
         ("presence_head", "presence_token_head", "presence_head", 3),
@@ -195,14 +159,14 @@ def _decoder() -> Iterator[_Row]:
         ("prompt_attention", "ca_text", "text_cross_attn", "norm_prompt", "catext_norm"),
         ("image_attention", "cross_attn", "vision_cross_attn", "norm_image", "norm1"),
     ):
-        yield from _fused(layer[0] + our_attention, layer[1] + meta_attention, layer[2] + hf_attention)
-        yield from _modules(layer[0], layer[1], layer[2], [(our_norm, meta_norm, hf_attention + "_layer_norm")])
+        yield from fused(layer[0] + our_attention, layer[1] + meta_attention, layer[2] + hf_attention)
+        yield from modules(layer[0], layer[1], layer[2], [(our_norm, meta_norm, hf_attention + "_layer_norm")])
     names = [("norm_mlp", "norm3", "mlp_layer_norm")]
     names += [(f"mlp.fc{k}", f"linear{k}", f"mlp.fc{k}") for k in (1, 2)]
-    yield from _modules(layer[0], layer[1], layer[2], names)
+    yield from modules(layer[0], layer[1], layer[2], names)
 
 
-def _outputs() -> Iterator[_Row]:
+def _outputs() -> Iterator[Row]:
     """Fusion encoder, scoring, mask head."""
     yield from _pre_norm_layer(
         "fusion_encoder.layers.{i}.",
@@ -216,9 +180,9 @@ def _outputs() -> Iterator[_Row]:
         ("prompt_project", "prompt_proj", "text_proj"),
         ("query_project", "hs_proj", "query_proj"),
     ]
-    yield from _modules("scoring.", "detector.dot_prod_scoring.", "detector_model.dot_product_scoring.", names)
+    yield from modules("scoring.", "detector.dot_prod_scoring.", "detector_model.dot_product_scoring.", names)
     ours, meta, hf = "mask_head.", "detector.segmentation_head.", "detector_model.mask_decoder."
-    yield from _fused(ours + "prompt_attention", meta + "cross_attend_prompt", hf + "prompt_cross_attn")
+    yield from fused(ours + "prompt_attention", meta + "cross_attend_prompt", hf + "prompt_cross_attn")
     names = [
         ("prompt_norm", "cross_attn_norm", "prompt_cross_attn_norm"),
         ("instance_project", "instance_seg_head", "instance_projection"),
@@ -231,100 +195,11 @@ def _outputs() -> Iterator[_Row]:
     for part, name in (("convs", "conv_layers"), ("norms", "norms")):
         names += [(f"{part}.{k}",) + (f"pixel_decoder.{name}.{k}",) * 2 for k in (0, 1)]
         unused = f"pixel_decoder.{name}.2.{{p}}"  # third stage: built, never run
-        yield _carried(meta + unused, hf + unused)
-    yield from _modules(ours, meta, hf, names)
+        yield carried(meta + unused, hf + unused)
+    yield from modules(ours, meta, hf, names)
 
 
-def _projections(meta: str, hf: str) -> Iterator[_Row]:
-    """A tracker attention, whose projections are apart in both formats."""
-    for meta_name, hf_name in (("q", "q"), ("k", "k"), ("v", "v"), ("out", "o")):
-        yield _carried(f"{meta}.{meta_name}_proj.{{p}}", f"{hf}.{hf_name}_proj.{{p}}")
-
-
-def _tracker_heads(meta: str, hf: str) -> Iterator[_Row]:
-    for meta_name, hf_name in (("layers.0", "proj_in"), ("layers.1", "layers.0"), ("layers.2", "proj_out")):
-        yield _carried(f"{meta}.{meta_name}.{{p}}", f"{hf}.{hf_name}.{{p}}")
-
-
-def _tracker_memory() -> Iterator[_Row]:
-    meta, hf = "tracker.", "tracker_model."
-    for meta_name, hf_name in (
-        ("maskmem_tpos_enc", "memory_temporal_positional_encoding"),
-        ("no_mem_embed", "no_memory_embedding"),
-        ("no_mem_pos_enc", "no_memory_positional_encoding"),
-        ("no_obj_ptr", "no_object_pointer"),
-        ("no_obj_embed_spatial", "occlusion_spatial_embedding_parameter"),
-        ("mask_downsample.{p}", "mask_downsample.{p}"),
-        ("obj_ptr_tpos_proj.{p}", "temporal_positional_encoding_projection_layer.{p}"),
-        ("transformer.encoder.norm.{p}", "memory_attention.layer_norm.{p}"),
-    ):
-        yield _carried(meta + meta_name, hf + hf_name)
-    yield from _tracker_heads(meta + "obj_ptr_proj", hf + "object_pointer_proj")
-    layer = (meta + "transformer.encoder.layers.{i}.", hf + "memory_attention.layers.{i}.")
-    for attention in ("self_attn", "cross_attn_image"):
-        yield from _projections(layer[0] + attention, layer[1] + attention)
-    for k in (1, 2):
-        yield _carried(f"{layer[0]}linear{k}.{{p}}", f"{layer[1]}linear{k}.{{p}}")
-    for k in (1, 2, 3):
-        yield _carried(f"{layer[0]}norm{k}.{{p}}", f"{layer[1]}layer_norm{k}.{{p}}")
-    meta, hf = "tracker.maskmem_backbone.", "tracker_model.memory_encoder."
-    for k in range(4):  # Meta counts convolution, norm and activation as one sequence
-        yield _carried(f"{meta}mask_downsampler.encoder.{3 * k}.{{p}}", f"{hf}mask_downsampler.layers.{k}.conv.{{p}}")
-        yield _carried(
-            f"{meta}mask_downsampler.encoder.{3 * k + 1}.{{p}}", f"{hf}mask_downsampler.layers.{k}.layer_norm.{{p}}"
-        )
-    for meta_name, hf_name in (
-        ("mask_downsampler.encoder.12.{p}", "mask_downsampler.final_conv.{p}"),
-        ("pix_feat_proj.{p}", "feature_projection.{p}"),
-        ("out_proj.{p}", "projection.{p}"),
-        ("fuser.layers.{i}.dwconv.{p}", "memory_fuser.layers.{i}.depthwise_conv.{p}"),
-        ("fuser.layers.{i}.norm.{p}", "memory_fuser.layers.{i}.layer_norm.{p}"),
-        ("fuser.layers.{i}.pwconv1.{p}", "memory_fuser.layers.{i}.pointwise_conv1.{p}"),
-        ("fuser.layers.{i}.pwconv2.{p}", "memory_fuser.layers.{i}.pointwise_conv2.{p}"),
-        ("fuser.layers.{i}.gamma", "memory_fuser.layers.{i}.scale"),
-    ):
-        yield _carried(meta + meta_name, hf + hf_name)
-
-
-def _tracker_clicks() -> Iterator[_Row]:
-    meta, hf = "tracker.sam_prompt_encoder.", "tracker_model.prompt_encoder."
-    gaussian = meta + "pe_layer.positional_encoding_gaussian_matrix"
-    yield _Row(
-        (CARRIED + gaussian,),
-        (gaussian,),
-        ("tracker_model.shared_image_embedding.positional_embedding", hf + "shared_embedding.positional_embedding"),
-        hf_op=TWINS,
-    )
-    points = tuple(f"{meta}point_embeddings.{k}.weight" for k in range(4))
-    yield _Row(tuple(CARRIED + name for name in points), points, (hf + "point_embed.weight",), hf_op=ROWS)
-    for name in ("not_a_point_embed.weight", "no_mask_embed.weight"):
-        yield _carried(meta + name, hf + name)
-    for k, name in ((0, "conv1"), (1, "layer_norm1"), (3, "conv2"), (4, "layer_norm2"), (6, "conv3")):
-        yield _carried(f"{meta}mask_downscaling.{k}.{{p}}", f"{hf}mask_embed.{name}.{{p}}")
-    meta, hf = "tracker.sam_mask_decoder.", "tracker_model.mask_decoder."
-    for name in ("iou_token", "mask_tokens", "obj_score_token", "conv_s0", "conv_s1"):
-        yield _carried(f"{meta}{name}.{{p}}", f"{hf}{name}.{{p}}")
-    for k, name in ((0, "upscale_conv1"), (1, "upscale_layer_norm"), (3, "upscale_conv2")):
-        yield _carried(f"{meta}output_upscaling.{k}.{{p}}", f"{hf}{name}.{{p}}")
-    for name in ("output_hypernetworks_mlps.{i}", "iou_prediction_head", "pred_obj_score_head"):
-        yield from _tracker_heads(meta + name, hf + name)
-    meta, hf = meta + "transformer.", hf + "transformer."
-    for attention in ("self_attn", "cross_attn_token_to_image", "cross_attn_image_to_token"):
-        yield from _projections(meta + "layers.{i}." + attention, hf + "layers.{i}." + attention)
-    yield from _projections(meta + "final_attn_token_to_image", hf + "final_attn_token_to_image")
-    for meta_name, hf_name in (("lin1", "proj_in"), ("lin2", "proj_out")):
-        yield _carried(f"{meta}layers.{{i}}.mlp.{meta_name}.{{p}}", f"{hf}layers.{{i}}.mlp.{hf_name}.{{p}}")
-    for k in (1, 2, 3, 4):
-        yield _carried(f"{meta}layers.{{i}}.norm{k}.{{p}}", f"{hf}layers.{{i}}.layer_norm{k}.{{p}}")
-    yield _carried(meta + "norm_final_attn.{p}", hf + "layer_norm_final_attn.{p}")
-
-
-def _rows() -> Iterator[_Row]:
-    for part in (_vision, _necks, _text, _geometry, _decoder, _outputs, _tracker_memory, _tracker_clicks):
-        yield from part()
-
-
-_ROWS: Final = tuple(_rows())
+_ROWS: Final = tuple(itertools.chain(_vision(), _necks(), _text(), _geometry(), _decoder(), _outputs(), tracker_rows()))
 META: Final = KeyMap(
     rule
     for row in _ROWS
@@ -409,6 +284,8 @@ def owns(config: ModelConfig, name: str) -> bool:
         return False
     if name.startswith("tracker_neck."):
         return config.tracker_neck
+    if name.startswith("tracker."):
+        return config.tracker is not None
     return config.geometry.points or not name.startswith("geometry_encoder.point_")
 
 

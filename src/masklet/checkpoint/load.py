@@ -17,8 +17,9 @@ from torch.overrides import TorchFunctionMode
 
 from masklet.checkpoint.formats import Checkpoint, config_of, open_checkpoint
 from masklet.checkpoint.hub import DEFAULT_MODEL, find_weights
-from masklet.checkpoint.keymaps import CARRIED, name_list, owns
+from masklet.checkpoint.keymaps import name_list, owns
 from masklet.checkpoint.rotary import rotary_table, table_block
+from masklet.checkpoint.rows import CARRIED
 from masklet.config import ModelConfig
 from masklet.errors import CheckpointError
 from masklet.model.build import build_detector

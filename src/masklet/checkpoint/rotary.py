@@ -13,7 +13,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from masklet.checkpoint.keymaps import CARRIED, META_TABLE
+from masklet.checkpoint.keymaps import META_TABLE
+from masklet.checkpoint.rows import CARRIED
 from masklet.config import VisionConfig
 
 _NAME: Final = re.compile(re.escape(CARRIED + META_TABLE).replace(r"\{i\}", r"(\d+)"))

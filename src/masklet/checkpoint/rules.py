@@ -90,8 +90,11 @@ CLASS_ROW = Operation(  # (1, 1 + N, C) <-> (N, C) and the row in front
     lambda f: [f[0][0, 1:], f[0][0, :1]],
     lambda o: [_join_rows((o[1], o[0])).unsqueeze(0)],
 )
-ROWS = Operation(  # (N, C) <-> N times (1, C)
-    "rows apart", lambda f: list(f[0].split(1)), lambda o: [_join_rows(o)]
+ROWS = Operation(  # N times (1, C) <-> (N, C)
+    "rows joined", lambda f: [_join_rows(f)], lambda o: list(o[0].split(1)), copies=True
+)
+COLUMN = Operation(  # (N, 1, 1, C) <-> (N, C)
+    "middle axes", lambda f: [f[0].squeeze(2).squeeze(1)], lambda o: [o[0][:, None, None]]
 )
 TWINS = Operation("two equal copies", _merge_twins, lambda o: [o[0], o[0]])
 

@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +17,9 @@ from torch import Tensor
 from masklet.checkpoint.adapter import Adapter, adapter_metadata, adapter_tensors
 from masklet.checkpoint.containers import SAFETENSORS_DTYPES
 from masklet.checkpoint.formats import NATIVE_FORMAT, NATIVE_VERSION, Checkpoint, cast, open_checkpoint
-from masklet.checkpoint.keymaps import CARRIED, META, owns
+from masklet.checkpoint.keymaps import META_LAYOUT, Layout, name_list, owns
+from masklet.checkpoint.rows import CARRIED
+from masklet.checkpoint.rules import Link
 from masklet.config import ModelConfig
 from masklet.errors import CheckpointError, OutputError
 from masklet.model.detector import Detector
@@ -110,11 +112,45 @@ def write_native(path: Path, items: Iterable[Item], config: ModelConfig) -> None
     write_safetensors(path, sorted(items, key=lambda item: item.name), metadata)
 
 
-def native_name(config: ModelConfig, name: str) -> str:
-    """The name of an entry in a native file: what the model of `config` does not own goes by `carried.` and Meta's."""
-    if owns(config, name) or name.startswith(CARRIED):
-        return name
-    return CARRIED + META.encode([name]).complete[0].foreign[0]
+def encode_items(items: Sequence[Item], layout: Layout) -> tuple[list[Item], list[str]]:
+    """Items under the names of a public layout, and the names of those that have no place in it.
+
+    Raises:
+        CheckpointError: some but not all parts of an entry of the target are there.
+    """
+    by_name = {item.name: item for item in items}
+    links = layout.keymap.encode(by_name)
+    if links.partial:
+        absent = [name for _, names in links.partial for name in names]
+        raise CheckpointError(f"the target format joins entries of which {name_list('are missing', absent)}")
+    encoded, beside = [], list(links.unknown)
+    for link in links.complete:
+        stored = [layout.from_table(name) for name in link.foreign]
+        if any(name is None for name in stored):
+            beside += link.ours
+            continue
+        encoded += _encode_link(link, [by_name[name] for name in link.ours], [name for name in stored if name])
+    return encoded, beside
+
+
+def _encode_link(link: Link, parts: list[Item], names: list[str]) -> list[Item]:
+    def read(index: int) -> Callable[[], Tensor]:
+        return lambda: link.operation.encode([part.read() for part in parts])[index]
+
+    def done() -> None:
+        for part in parts:
+            part.done()
+
+    blanks = link.operation.encode([part.blank for part in parts])
+    return [Item(name, blank, read(index), done) for index, (name, blank) in enumerate(zip(names, blanks, strict=True))]
+
+
+def native_items(items: Sequence[Item], config: ModelConfig) -> list[Item]:
+    """Items under the names of a native file: what the model of `config` does not own goes by `carried.` and Meta's."""
+    kept = [item for item in items if owns(config, item.name) or item.name.startswith(CARRIED)]
+    others, beside = encode_items([item for item in items if item not in kept], META_LAYOUT)
+    assert not beside, "Meta's format has a name for all that our modules could own"
+    return [*kept, *(replace(item, name=CARRIED + item.name) for item in others)]
 
 
 def items_of(checkpoint: Checkpoint, names: Sequence[str], dtype: torch.dtype | None) -> list[Item]:
@@ -159,8 +195,8 @@ def save_native(
         model: its configuration goes into the file.
         path: usually ends with `.safetensors`.
         dtype: number format in the file; None keeps the model's.
-        carried_from: a checkpoint whose entries that the model does not own (tracker, dead branches) go along, so
-            that the file can be converted to a public format without loss.
+        carried_from: a checkpoint whose entries that the model does not own (dead branches, parts that were left out)
+            go along, so that the file can be converted to a public format without loss.
 
     Raises:
         OutputError: the file cannot be written.
@@ -177,8 +213,7 @@ def save_native(
     items = [item(name, tensor) for name, tensor in state.items()]
     if carried_from is not None:
         checkpoint = open_checkpoint(carried_from)
-        names = {native_name(model.config, name): name for name in checkpoint.blanks if not owns(model.config, name)}
-        carried = items_of(checkpoint, list(names.values()), dtype)
-        items += [Item(stored, each.blank, each.read, each.done) for stored, each in zip(names, carried, strict=True)]
+        names = [name for name in checkpoint.blanks if not owns(model.config, name)]
+        items += native_items(items_of(checkpoint, names, dtype), model.config)
     with written_aside(Path(path)) as aside:
         write_native(aside, items, model.config)
