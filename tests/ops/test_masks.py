@@ -21,11 +21,13 @@ from masklet.ops.masks import (
     encode_rle,
     keep_distinct,
     mask_iou,
+    mask_stability,
     masks_to_boxes,
     rle_areas,
     rle_boxes,
     rle_iou,
     rle_of_boundaries,
+    rles_apart,
 )
 
 Masks = npt.NDArray[np.bool_]
@@ -155,3 +157,33 @@ def test_greedy_removal_by_its_definition(count: int, seed: int) -> None:
         if all(iou[better, candidate] <= 0.6 for better in kept):
             kept.append(candidate)
     assert keep_distinct(torch.from_numpy(iou), 0.6).nonzero()[:, 0].tolist() == kept
+
+
+@given(mask_stacks(5), st.data())
+@settings(max_examples=60, derandomize=True, deadline=None)
+def test_masks_are_cut_apart_by_score(masks: Masks, data: st.DataObject) -> None:
+    scores = data.draw(st.lists(st.sampled_from([-2.0, 0.0, 0.3, 0.5]), min_size=len(masks), max_size=len(masks)))
+    groups = data.draw(st.lists(st.integers(-1, 1), min_size=len(masks), max_size=len(masks)))
+    expected = masks.copy()
+    for index in range(len(masks)):
+        for other in range(len(masks)):
+            wins = (scores[other], -other) > (scores[index], -index)
+            if groups[other] == groups[index] and wins:
+                expected[index] &= ~masks[other]
+    apart = rles_apart([encode_rle(mask) for mask in masks], scores, groups)
+    assert np.array_equal(decode_rles(apart, masks.shape[1:]), expected)
+    alone = rles_apart([encode_rle(mask) for mask in masks], scores)
+    assert decode_rles(alone, masks.shape[1:]).sum(0).max(initial=0) <= 1
+
+
+def test_stability_is_the_share_that_stays() -> None:
+    """Both thresholds are strict, and what is empty even with the lower one does not change."""
+    masks = torch.full((2, 2, 5, 4), -3.0)
+    masks[0, 0, 0] = 2.0  # 4 that stay
+    masks[0, 0, 1, 0] = -0.5  # 1 that comes
+    masks[0, 0, 2, 0] = -1.0  # not yet
+    masks[0, 1, 0, :2] = 1.0  # 2 that go: 1 is not above 1
+    masks[1, 0, :2] = 9.0
+    assert mask_stability(masks, 1.0).tolist() == [[pytest.approx(0.8), 0.0], [1.0, 1.0]]
+    assert mask_stability(masks.bfloat16(), 1.0).dtype == torch.float32
+    assert mask_stability(torch.zeros(0, 3, 4, 4), 1.0).shape == (0, 3)

@@ -117,6 +117,36 @@ def rle_iou(rles: Sequence[Rle], others: Sequence[Rle]) -> npt.NDArray[np.float6
     return iou
 
 
+def rles_apart(rles: Sequence[Rle], scores: npt.ArrayLike, groups: Sequence[int] | None = None) -> list[Rle]:
+    """Masks that do not overlap: each pixel stays with the mask of the highest score, of equal ones with the first.
+
+    Args:
+        rles: O codes of one size.
+        scores: (O,) any finite numbers.
+        groups: O numbers; masks of different groups may overlap. None: all masks are of one group.
+
+    Returns:
+        O codes, some perhaps of empty masks. Two masks at most are unpacked at a time.
+    """
+    apart = list(rles)
+    order = np.argsort(-np.asarray(scores), kind="stable")
+    numbers = np.zeros(len(rles), dtype=np.int64) if groups is None else np.asarray(groups)
+    for group in np.unique(numbers):
+        members = [int(index) for index in order if numbers[index] == group]
+        if len(members) < 2:
+            continue
+        taken = np.zeros(tuple(rles[members[0]]["size"]), dtype=np.bool_)
+        for index in members:
+            crop, (x0, y0, x1, y1) = decode_crop(rles[index])
+            place = taken[y0:y1, x0:x1]
+            if (crop & place).any():
+                left = np.zeros_like(taken)
+                left[y0:y1, x0:x1] = crop & ~place
+                apart[index] = encode_rle(left)
+            place |= crop
+    return apart
+
+
 def _plain(rle: dict[str, object]) -> Rle:
     """With counts as text, which JSON takes."""
     size, counts = rle["size"], rle["counts"]
@@ -139,6 +169,21 @@ def masks_to_boxes(masks: Tensor) -> Tensor:
     x1, y1 = width - columns.flip(1).byte().argmax(1), height - rows.flip(1).byte().argmax(1)
     boxes = torch.stack((x0, y0, x1, y1), dim=1)
     return torch.where(columns.any(1, keepdim=True), boxes, 0).float()
+
+
+def mask_stability(mask_logits: Tensor, margin: float) -> Tensor:
+    """How little masks change when their threshold moves: the smaller mask's share of the larger one.
+
+    Args:
+        mask_logits: (..., h, w).
+        margin: logits by which the threshold of 0 moves up, and down.
+
+    Returns:
+        (...) float32 in 0..1; 1 where even the larger mask is empty.
+    """
+    smaller = (mask_logits > margin).flatten(-2).sum(-1).float()
+    larger = (mask_logits > -margin).flatten(-2).sum(-1).float()
+    return torch.where(larger > 0, smaller / larger.clamp(min=1), 1.0)
 
 
 def mask_iou(masks: Tensor, others: Tensor) -> Tensor:
