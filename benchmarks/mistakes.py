@@ -42,13 +42,13 @@ class Mistake:
         return source
 
 
-def _in(file: str, *mistakes: tuple[str, str, str]) -> tuple[Mistake, ...]:
+def in_file(file: str, *mistakes: tuple[str, str, str]) -> tuple[Mistake, ...]:
     """Mistakes of one edit each in one file: (name, old text, new text)."""
     return tuple(Mistake(name, ((file, old, new),)) for name, old, new in mistakes)
 
 
 VISION = (
-    *_in(
+    *in_file(
         "model/vision_encoder.py",
         ("position table left out", " + self._tiled_position(height, width))  #", ")  #"),
         (
@@ -117,7 +117,7 @@ VISION = (
             ),
         ),
     ),
-    *_in(
+    *in_file(
         "layers/rope.py",
         (
             "rotary axes exchanged",
@@ -138,11 +138,11 @@ VISION = (
             ),
         ),
     ),
-    *_in("model/build.py", ("epsilon 1e-5 in the vision encoder", "norm_eps=vision.norm_eps", "norm_eps=1e-5")),
+    *in_file("model/build.py", ("epsilon 1e-5 in the vision encoder", "norm_eps=vision.norm_eps", "norm_eps=1e-5")),
 )
 
 NECK = (
-    *_in(
+    *in_file(
         "model/neck.py",
         ("GELU of the neck left out", "gelu(self.upsample1(x))", "self.upsample1(x)"),
         ("GELU before the middle level too", "project(x, self.upsample1)", "project(gelu(x), self.upsample1)"),
@@ -150,7 +150,7 @@ NECK = (
         ("bias of the upsampling not projected", "matrix @ upsample.bias", "upsample.bias[: len(matrix)]"),
         ("bias of the neck's projection left out", " + self.project.bias,", ","),
     ),
-    *_in(
+    *in_file(
         "layers/position.py",
         (
             "position map counts from 0",
@@ -168,7 +168,7 @@ NECK = (
     ),
 )
 
-TEXT = _in(
+TEXT = in_file(
     "model/text_encoder.py",
     ("no causal mask", "device=x.device).tril()", "device=x.device)"),
     ("text positions left out", " + self.position[:length]", ""),
@@ -178,7 +178,7 @@ TEXT = _in(
 )
 
 EXEMPLARS = (
-    *_in(
+    *in_file(
         "model/geometry_encoder.py",
         (
             "labels exchanged",
@@ -219,11 +219,11 @@ EXEMPLARS = (
         ("exemplars: last norm left out", "return self.norm_out(tokens), valid", "return tokens, valid"),
         ("exemplars all on the first image", "roi_align(pooled[image],", "roi_align(pooled[0],"),
     ),
-    *_in(
+    *in_file(
         "model/build.py",
         ("no summary token without exemplars", "=geometry.cls_without_exemplars", "=False"),
     ),
-    *_in(
+    *in_file(
         "ops/roi_align.py",
         (
             "RoIAlign shifted by half a cell",
@@ -257,7 +257,7 @@ EXEMPLARS = (
 )
 
 FUSION = (
-    *_in(
+    *in_file(
         "model/fusion_encoder.py",
         ("fusion: no positions", "placed = normed + position", "placed = normed + 0 * position"),
         ("fusion: positions on values", "(placed, placed, normed)", "(placed, placed, placed)"),
@@ -284,8 +284,8 @@ FUSION = (
         ),
         ("fusion: third norm left out", "self.mlp(self.norm3(x))", "self.mlp(x)"),
     ),
-    *_in("layers/mlp.py", ("GELU for ReLU in the 256-wide layers", "Tensor] = relu", "Tensor] = gelu")),
-    *_in(
+    *in_file("layers/mlp.py", ("GELU for ReLU in the 256-wide layers", "Tensor] = relu", "Tensor] = gelu")),
+    *in_file(
         "layers/attention.py",
         ("attention without its scale", "attn_mask=mask)", "attn_mask=mask, scale=1.0)"),
         (
@@ -304,7 +304,7 @@ _IMAGE_STEP = (
 )
 _FIRST_BOXES = "self.reference_boxes.weight.sigmoid().expand(prompts, -1, -1)"
 
-DECODER = _in(
+DECODER = in_file(
     "model/decoder.py",
     ("decoder: image before prompt", _PROMPT_STEP + _IMAGE_STEP, _IMAGE_STEP + _PROMPT_STEP),
     ("decoder: no positions in self-attention", "placed = rows + position[:, :attending]", "placed = rows"),
@@ -386,8 +386,8 @@ DECODER = _in(
 )
 
 HEADS = (
-    *_in("model/build.py", ("presence clamped to 10", "=decoder.presence_clamp", "=10.0")),
-    *_in(
+    *in_file("model/build.py", ("presence clamped to 10", "=decoder.presence_clamp", "=10.0")),
+    *in_file(
         "model/scoring.py",
         (
             "scoring: padding in the mean",
@@ -408,7 +408,7 @@ HEADS = (
         ("scoring: scale left out", "(logits * self.scale)", "logits"),
         ("scoring: clamp left out", ".clamp(-_LOGIT_LIMIT, _LOGIT_LIMIT)", ""),
     ),
-    *_in(
+    *in_file(
         "model/mask_head.py",
         (
             "mask head: prompt attention left out",
@@ -442,7 +442,7 @@ HEADS = (
 )
 
 PROMPTS = (
-    *_in(
+    *in_file(
         "model/detector.py",
         ("masks from another layer's states", "queries = decoded.queries[-1]\n", "queries = decoded.queries[-2]\n"),
         (
@@ -461,7 +461,7 @@ PROMPTS = (
             ),
         ),
     ),
-    *_in(
+    *in_file(
         "model/mask_head.py",
         (
             "semantic map from the features of the instances",
@@ -478,7 +478,7 @@ _EPSILONS = tuple(
         everywhere=True,
     )
     for part in ("text_encoder", "geometry_encoder", "fusion_encoder", "decoder", "scoring")
-) + _in(
+) + in_file(
     "model/mask_head.py",
     ("epsilon 1e-6 in the group norms", "GroupNorm(_GROUPS, width)", "GroupNorm(_GROUPS, width, 1e-6)"),
 )

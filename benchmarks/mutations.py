@@ -52,21 +52,21 @@ class _ChangedSource(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
 
 
 @contextmanager
-def masklet_with(mistake: Mistake) -> Iterator[Any]:
-    """`our_answers`, imported with the mistake in masklet; the right modules are back afterwards."""
+def masklet_with(mistake: Mistake, helper: str = "our_answers") -> Iterator[Any]:
+    """The tests' module `helper`, imported with the mistake in masklet; the right modules are back afterwards."""
     sources = {}
     for file in mistake.files:
         module = "masklet." + file.removesuffix(".py").replace("/", ".")
         sources[module] = mistake.applied(file, (SOURCES / file).read_text(encoding="utf-8"))
     finder = _ChangedSource(sources)
-    ours = [name for name in sys.modules if name.split(".")[0] in ("masklet", "our_answers")]
+    ours = [name for name in sys.modules if name.split(".")[0] in ("masklet", helper)]
     kept = {name: sys.modules.pop(name) for name in ours}
     sys.meta_path.insert(0, finder)
     try:
-        yield importlib.import_module("our_answers")
+        yield importlib.import_module(helper)
     finally:
         sys.meta_path.remove(finder)
-        for name in [name for name in sys.modules if name.split(".")[0] in ("masklet", "our_answers")]:
+        for name in [name for name in sys.modules if name.split(".")[0] in ("masklet", helper)]:
             del sys.modules[name]
         sys.modules.update(kept)
 
