@@ -21,6 +21,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
 
 from masklet.errors import ImageError
+from masklet.media.readable_file import check_file
 
 Pixels = npt.NDArray[np.uint8]
 """(H, W, 3) RGB, 0..255."""
@@ -157,7 +158,7 @@ def _read_file(path: Path, max_pixels: int, turn: bool) -> Pixels:
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """A file whose header was read; what goes wrong inside the block is an ImageError as well."""
-    _check_file(path)
+    check_file(path, "a picture", ImageError)
     try:
         with path.open("rb") as file:
             with _no_pillow_limit():  # ours is checked instead
@@ -175,20 +176,6 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise
     except Exception as error:  # decoders of 40 formats raise what they like on a damaged header
         raise ImageError(f"{path}: the picture cannot be opened ({error}); is the file whole?") from error
-
-
-def _check_file(path: Path) -> None:
-    try:
-        if not path.exists():
-            raise ImageError(f"{path}: expected a picture, there is no such file")
-        if not path.is_file():  # reading from a pipe or a device might never end
-            raise ImageError(f"{path}: expected a picture, got {'a folder' if path.is_dir() else 'no ordinary file'}")
-        if path.stat().st_size == 0:
-            raise ImageError(f"{path}: expected a picture, the file is empty")
-    except (OSError, ValueError) as error:  # a name that is too long or has a NUL in it, a folder that is closed to us
-        if isinstance(error, ImageError):
-            raise
-        raise ImageError(f"{str(path)!r}: expected a picture, this path cannot be read ({error})") from error
 
 
 def _check_size(size_wh: tuple[int, int], name: str, max_pixels: int) -> None:
