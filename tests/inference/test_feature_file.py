@@ -78,7 +78,7 @@ def test_number_format_follows_the_model(model: Detector, tmp_path: Path) -> Non
 
 
 def test_a_model_without_tracker(tmp_path: Path) -> None:
-    plain = build_model(replace(TEST, tracker_neck=False), seed=0)
+    plain = build_model(replace(TEST, tracker=None, tracker_neck=False), seed=0)
     save_features(features_of(plain), tmp_path / "features.safetensors", plain)
     assert load_features(tmp_path / "features.safetensors", plain).tracker_levels is None
 

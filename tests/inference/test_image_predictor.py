@@ -268,8 +268,8 @@ def test_no_gradients(predictor: ImagePredictor) -> None:
 def test_a_model_that_breaks_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     model = confident_model()
 
-    def broken(pixels: Tensor, sizes: Any) -> ImageFeatures:
-        features = Detector.encode_image(model, pixels, sizes)
+    def broken(pixels: Tensor, sizes: Any, **options: Any) -> ImageFeatures:
+        features = Detector.encode_image(model, pixels, sizes, **options)
         return replace(features, levels=tuple(level * float("nan") for level in features.levels))
 
     monkeypatch.setattr(model, "encode_image", broken)

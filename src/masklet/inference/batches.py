@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeGuard, TypeVar
 
 import torch
 
@@ -39,6 +39,11 @@ class PictureBatch:
         return self.features.names or ("image",) * len(self.features)
 
 
+def is_several(value: object) -> TypeGuard[Sequence[Any]]:
+    """Whether this is a list of pictures, concepts or the like rather than one of them."""
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
 def in_chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     """Consecutive parts of at most `size` items."""
     return (items[start : start + size] for start in range(0, len(items), size))
@@ -49,8 +54,28 @@ def pictures_at_once(device: torch.device) -> int:
     return 1 if device.type == "cpu" else 8
 
 
+def encode_pictures(
+    model: Detector,
+    image: ImageSource | Sequence[ImageSource],
+    *,
+    image_size: int | None,
+    max_pixels: int,
+    tracker: bool,
+) -> ImageFeatures:
+    """The features of a picture, or of several as one batch; arguments and errors as of `picture_batches`.
+
+    Raises:
+        InputError: also where there is no picture.
+    """
+    images: list[Any] = list(image) if is_several(image) else [image]
+    if not images:
+        raise InputError("expected at least one picture to encode, got an empty list")
+    batches = picture_batches(model, images, image_size=image_size, max_pixels=max_pixels, tracker=tracker)
+    return concat_features([batch.features for batch in batches])
+
+
 def picture_batches(
-    model: Detector, images: Sequence[ImageInput], *, image_size: int | None, max_pixels: int
+    model: Detector, images: Sequence[ImageInput], *, image_size: int | None, max_pixels: int, tracker: bool = False
 ) -> Iterator[PictureBatch]:
     """All `images` in their order, encoded where they are no features yet.
 
@@ -59,21 +84,24 @@ def picture_batches(
         images: any mixture of pictures and features of one picture each.
         image_size: side of the model's input, pixels; None is the model's own.
         max_pixels: larger pictures are refused.
+        tracker: whether the tracker's pyramid is needed, which the model must have.
 
     Raises:
         ImageError: a picture cannot be read or is too large.
-        InputError: `image_size` does not fit the model or was given for features, or features do not fit it.
+        InputError: `image_size` does not fit the model or was given for features, or features do not fit it or lack
+            the tracker's pyramid.
     """
     side = input_side(model, image_size)
     for shape, group in itertools.groupby(images, key=_batch_shape):
         for chunk in in_chunks(list(group), pictures_at_once(model.device)):
             if shape is None:
-                yield _encoded(model, [one for one in chunk if not isinstance(one, ImageFeatures)], side, max_pixels)
+                sources = [one for one in chunk if not isinstance(one, ImageFeatures)]
+                yield _encoded(model, sources, side, max_pixels, tracker)
                 continue
             if image_size is not None:
                 raise InputError("image_size is for pictures: features have the size at which they were encoded")
             features = concat_features([one for one in chunk if isinstance(one, ImageFeatures)])
-            yield PictureBatch(features=_fitting(model, features), sources=(None,) * len(features))
+            yield PictureBatch(features=_fitting(model, features, tracker), sources=(None,) * len(features))
 
 
 def input_side(model: Detector, image_size: int | None) -> int:
@@ -122,18 +150,25 @@ def _batch_shape(image: ImageInput) -> object:
     return image.device, [(level.dtype, level.shape) for level in image.levels]
 
 
-def _fitting(model: Detector, features: ImageFeatures) -> ImageFeatures:
+def _fitting(model: Detector, features: ImageFeatures, tracker: bool) -> ImageFeatures:
     channels = {level.shape[1] for level in features.levels}
     if channels != {model.config.width}:
         raise InputError(
             f"features for model {model.config.name!r} must have {model.config.width} channels, "
             f"got {sorted(channels)}; they were made by another model"
         )
+    if tracker and features.tracker_levels is None:
+        raise InputError(
+            "features for clicks must hold the tracker's pyramid, these were encoded without it (tracker=False, or a "
+            "model that had none); encode the picture again"
+        )
     return features.to(device=model.device, dtype=model.dtype)
 
 
 @torch.no_grad()
-def _encoded(model: Detector, sources: Iterable[ImageSource], side: int, max_pixels: int) -> PictureBatch:
+def _encoded(
+    model: Detector, sources: Iterable[ImageSource], side: int, max_pixels: int, tracker: bool
+) -> PictureBatch:
     squares, sizes, names, kept = [], [], [], []
     for source in sources:
         with stage("decode"):
@@ -144,5 +179,5 @@ def _encoded(model: Detector, sources: Iterable[ImageSource], side: int, max_pix
         names.append(image_name(source))
         kept.append(source)
     with stage("encode", model.device):
-        features = model.encode_image(torch.cat(squares), sizes)
+        features = model.encode_image(torch.cat(squares), sizes, tracker=tracker)
     return PictureBatch(features=replace(features, names=tuple(names)), sources=tuple(kept))

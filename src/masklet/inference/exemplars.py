@@ -1,12 +1,10 @@
 """Exemplars in pixels to the padded batch that the model reads.
 
-Here the picture is known, so here exemplars are checked against it: boxes are clipped to the picture with a warning,
-since an object is often cut by its edge; a point or a whole box outside shows nothing and is an error.
+Here the picture is known, so here exemplars are checked against it.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 import torch
@@ -14,10 +12,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from masklet.errors import PromptError
+from masklet.inference.places import check_inside, clipped_box
 from masklet.ops.coordinates import ImageCoordinates
 from masklet.types import Exemplar, ExemplarBatch
-
-_log = logging.getLogger(__name__)
 
 
 def batch_exemplars(
@@ -71,33 +68,12 @@ def _clipped(exemplar: Exemplar, coordinates: ImageCoordinates) -> tuple[float, 
             f"an exemplar mask must have the picture's size (H, W) = {(height, width)}, got {exemplar.mask_size_hw}; "
             "resize it first"
         )
-    x0, y0, x1, y1 = exemplar.box_xyxy
-    clipped = (max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height)))
-    if clipped[0] >= clipped[2] or clipped[1] >= clipped[3]:
-        raise PromptError(
-            f"an exemplar box must overlap the picture of {width} x {height} pixels, got {exemplar.box_xyxy}; "
-            "boxes are x0, y0, x1, y1 in pixels"
-        )
-    if clipped != exemplar.box_xyxy:
-        _log.warning(
-            "exemplar box %s reaches beyond the picture of %d x %d pixels; using %s",
-            exemplar.box_xyxy,
-            width,
-            height,
-            clipped,
-        )
-    return clipped
+    return clipped_box(exemplar.box_xyxy, coordinates, "an exemplar box")
 
 
 def _inside(exemplar: Exemplar, coordinates: ImageCoordinates) -> tuple[float, float]:
     assert exemplar.point_xy is not None
-    x, y = exemplar.point_xy
-    if not (0 <= x <= coordinates.width and 0 <= y <= coordinates.height):
-        raise PromptError(
-            f"an exemplar point must lie in the picture of {coordinates.width} x {coordinates.height} pixels, "
-            f"got {exemplar.point_xy}; points are x, y in pixels"
-        )
-    return x, y
+    return check_inside(exemplar.point_xy, coordinates, "an exemplar point")
 
 
 def _valid(rows: Sequence[Tensor]) -> Tensor:

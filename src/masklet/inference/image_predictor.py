@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeGuard, overload
+from typing import Any, Literal, overload
 
 from masklet.errors import InputError, PromptError
-from masklet.inference.batches import ImageInput, PictureBatch, concat_features, picture_batches
+from masklet.inference.batches import ImageInput, PictureBatch, encode_pictures, is_several, picture_batches
 from masklet.inference.feature_file import load_features, save_features
 from masklet.inference.frame_result import FrameResult
 from masklet.inference.postprocess import frame_result
@@ -46,26 +46,26 @@ class ImagePredictor:
         self.max_pixels = max_pixels
         self._texts = TextCache(model)
 
-    def encode(self, image: ImageSource | Sequence[ImageSource], *, image_size: int | None = None) -> ImageFeatures:
+    def encode(
+        self, image: ImageSource | Sequence[ImageSource], *, image_size: int | None = None, tracker: bool = True
+    ) -> ImageFeatures:
         """What the model sees in a picture, to be given to `segment` in its place.
 
-        Features may be kept, shared between threads and predictors of the same model, moved with `features.to(device)`
-        and stored with `save_features`.
+        Features may be kept, shared between threads and predictors of the same model (`InteractivePredictor` as well),
+        moved with `features.to(device)` and stored with `save_features`.
 
         Args:
             image: a path, PIL image or (H, W, 3) uint8 array; or several: then the features are a batch, and
                 `list(features)` are those of each.
             image_size: as for `segment`.
+            tracker: hold what clicks need as well, if the model has a tracker. Without it features are half as large.
 
         Raises:
             ImageError: a picture cannot be read or is too large.
             InputError: `image_size` does not fit, or there is no picture.
         """
-        images: list[Any] = list(image) if _is_several(image) else [image]
-        if not images:
-            raise InputError("expected at least one picture to encode, got an empty list")
-        batches = picture_batches(self.model, images, image_size=image_size, max_pixels=self.max_pixels)
-        return concat_features([batch.features for batch in batches])
+        tracker = tracker and self.model.tracker is not None
+        return encode_pictures(self.model, image, image_size=image_size, max_pixels=self.max_pixels, tracker=tracker)
 
     def save_features(self, features: ImageFeatures, path: str | Path) -> None:
         """Writes features to a file that only this model, or its equal, will read; see `load_features`.
@@ -189,10 +189,10 @@ class ImagePredictor:
             PromptError: a concept is empty, an exemplar does not fit its picture, or there is neither.
             InputError: any other argument has a wrong value.
         """
-        images: list[Any] = list(image) if _is_several(image) else [image]
+        images: list[Any] = list(image) if is_several(image) else [image]
         elsewhere = exemplar_image is not None
         given = _exemplars_of_each(
-            exemplars, 1 if elsewhere else len(images), several=_is_several(image) and not elsewhere
+            exemplars, 1 if elsewhere else len(images), several=is_several(image) and not elsewhere
         )
         if concept is None and not all(given):
             raise PromptError("expected a concept, exemplars or both, got neither; say or show what to find")
@@ -205,8 +205,8 @@ class ImagePredictor:
             mine = given[len(rows) : len(rows) + len(batch.names)]
             tokens = exemplar_tokens(self.model, batch.features, mine) if shown is None else shown
             rows += self._segment_batch(batch, question, tokens)
-        results = rows if _is_several(concept) else [row[0] for row in rows]
-        return results if _is_several(image) else results[0]
+        results = rows if is_several(concept) else [row[0] for row in rows]
+        return results if is_several(image) else results[0]
 
     def _question(
         self,
@@ -216,7 +216,7 @@ class ImagePredictor:
         nms_across: bool,
     ) -> Question:
         """The arguments of `segment` with the model's own choices filled in."""
-        concepts: list[Any] = list(concept) if _is_several(concept) else [VISUAL if concept is None else concept]
+        concepts: list[Any] = list(concept) if is_several(concept) else [VISUAL if concept is None else concept]
         chosen = self.model.config.selection
         each = chosen.score_threshold if threshold is None else threshold
         return Question(
@@ -263,11 +263,6 @@ class ImagePredictor:
                 )
                 for answer, kept in zip(found, detections, strict=True)
             ]
-
-
-def _is_several(value: object) -> TypeGuard[Sequence[Any]]:
-    """Whether this is a list of pictures or concepts rather than one of them."""
-    return isinstance(value, Sequence) and not isinstance(value, str)
 
 
 def _exemplars_of_each(
