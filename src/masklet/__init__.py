@@ -1,4 +1,4 @@
-"""Finds and cuts out everything that you can name or show in pictures.
+"""Finds, cuts out and follows everything that you can name, show or click in pictures and video.
 
 The public names are listed in `__all__`. They are found when they are first used, so that `import masklet` is quick
 and loads no other package.
@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from masklet.checkpoint import load_model
     from masklet.inference.frame_result import FrameResult
     from masklet.inference.image_predictor import ImagePredictor
+    from masklet.inference.interactive_predictor import InteractivePredictor
+    from masklet.inference.object_prompt import ObjectPrompt
+    from masklet.inference.object_result import ObjectResult
+    from masklet.inference.video_predictor import VideoPredictor
+    from masklet.inference.video_result import VideoResult
     from masklet.model.build import build_model
     from masklet.types import Exemplar, ImageFeatures
 
@@ -24,6 +29,11 @@ __all__ = [
     "FrameResult",
     "ImageFeatures",
     "ImagePredictor",
+    "InteractivePredictor",
+    "ObjectPrompt",
+    "ObjectResult",
+    "VideoPredictor",
+    "VideoResult",
     "__version__",
     "build_model",
     "compat",
@@ -36,6 +46,11 @@ _HOMES = {
     "FrameResult": "masklet.inference.frame_result",
     "ImageFeatures": "masklet.types",
     "ImagePredictor": "masklet.inference.image_predictor",
+    "InteractivePredictor": "masklet.inference.interactive_predictor",
+    "ObjectPrompt": "masklet.inference.object_prompt",
+    "ObjectResult": "masklet.inference.object_result",
+    "VideoPredictor": "masklet.inference.video_predictor",
+    "VideoResult": "masklet.inference.video_result",
     "build_model": "masklet.model.build",
     "load_model": "masklet.checkpoint",
 }

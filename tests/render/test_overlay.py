@@ -171,6 +171,23 @@ def luminance(colour: tuple[int, ...]) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
+def test_an_object_keeps_its_colour_and_its_label_says_which_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    plain = ImageDraw.ImageDraw.text
+    monkeypatch.setattr(
+        ImageDraw.ImageDraw,
+        "text",
+        lambda self, place, text, **how: said.append(text) or plain(self, place, text, **how),
+    )
+    mask = encode_rle(disc(200, 150, 60))
+    one = Drawn(rle=mask, box_xyxy=NOWHERE, name="cat", score=0.5, object_id=17)
+    other = Drawn(rle=encode_rle(disc(60, 60, 40)), box_xyxy=NOWHERE, name="dog", score=0.5, object_id=3)
+    for detections in ([one], [other, one], [one, other]):
+        after = np.array(draw_overlay(picture(SIZE_HW), detections))
+        assert tuple(after[150, 141]) == colour_of(17)  # on the left edge of its mask
+    assert said == ["cat 17", "dog 3", "cat 17", "cat 17", "dog 3"]
+
+
 def test_ink_stands_out_and_colours_differ() -> None:
     colours = [colour_of(index) for index in range(200)]
     for colour in colours:

@@ -23,6 +23,8 @@ from masklet.ops.masks import BoolArray, Rle, decode_crop, decode_rles, rle_area
 if TYPE_CHECKING:
     from PIL import Image
 
+    from masklet.render.overlay import Drawn
+
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class FrameResult:
@@ -112,12 +114,12 @@ class FrameResult:
             "image": self.image,
             "size_wh": [width, height],
             "concept": self.concept,
-            "presence": _shortest(np.float32(self.presence)),
+            "presence": shortest(np.float32(self.presence)),
             "model": self.model,
             "detections": [
                 {
-                    "box_xyxy": [_shortest(value) for value in box],
-                    "score": _shortest(score),
+                    "box_xyxy": [shortest(value) for value in box],
+                    "score": shortest(score),
                     "area": area,
                     "mask": rle,
                 }
@@ -154,6 +156,16 @@ class FrameResult:
         )
 
     # --- pictures and files -------------------------------------------------------------------------------------------
+
+    def drawn(self) -> list[Drawn]:
+        """The detections as `render.overlay.draw_overlay` takes them."""
+        from masklet.render.overlay import Drawn
+
+        rows = zip(self.rle(), self.boxes_xyxy.tolist(), self.scores.tolist(), strict=True)
+        return [
+            Drawn(rle=rle, box_xyxy=(x0, y0, x1, y1), name=self.concept, score=score)
+            for rle, (x0, y0, x1, y1), score in rows
+        ]
 
     def overlay(self, image: ImageSource | None = None) -> Image.Image:
         """The picture with masks, boxes, names and scores drawn on it.
@@ -197,7 +209,7 @@ def draw_results(results: Sequence[FrameResult], image: ImageSource | None = Non
     Raises:
         InputError: there are no results, no picture is known, or sizes differ.
     """
-    from masklet.render.overlay import Drawn, draw_overlay
+    from masklet.render.overlay import draw_overlay
 
     if not results:
         raise InputError("expected results to draw, got none")
@@ -208,12 +220,7 @@ def draw_results(results: Sequence[FrameResult], image: ImageSource | None = Non
                 f"{result.image}: expected the picture that was segmented, (H, W) = {result.image_size_hw}, "
                 f"got one of {pixels.shape[:2]}; pass it as image="
             )
-    drawn = []
-    for result in results:
-        for rle, box, score in zip(result.rle(), result.boxes_xyxy.tolist(), result.scores.tolist(), strict=True):
-            x0, y0, x1, y1 = box
-            drawn.append(Drawn(rle=rle, box_xyxy=(x0, y0, x1, y1), name=result.concept, score=score))
-    return draw_overlay(pixels, drawn)
+    return draw_overlay(pixels, [one for result in results for one in result.drawn()])
 
 
 def _picture_of(result: FrameResult, image: ImageSource | None) -> Pixels:
@@ -224,6 +231,6 @@ def _picture_of(result: FrameResult, image: ImageSource | None) -> Pixels:
     return read_image(source, max_pixels=max(MAX_PIXELS, result.image_size_hw[0] * result.image_size_hw[1]))
 
 
-def _shortest(number: np.float32) -> float:
+def shortest(number: np.float32) -> float:
     """The number of fewest digits that is the same in float32."""
     return float(str(number))

@@ -67,12 +67,14 @@ class Drawn:
         box_xyxy: pixels of the picture.
         name: first part of the label; without accents, or left out, where no installed font has its letters.
         score: 0..1, second part of the label.
+        object_id: of an object that is followed: it stands in place of the score, and always has the same colour.
     """
 
     rle: Rle
     box_xyxy: Box
     name: str
     score: float
+    object_id: int | None = None
 
 
 def draw_overlay(image: Pixels, detections: Sequence[Drawn]) -> Image.Image:
@@ -80,7 +82,8 @@ def draw_overlay(image: Pixels, detections: Sequence[Drawn]) -> Image.Image:
 
     Args:
         image: (H, W, 3) uint8; not changed.
-        detections: any number; the first ones have the colours that are easiest to tell apart.
+        detections: any number; the first ones, or those of the lowest identities, have the colours that are easiest
+            to tell apart.
 
     Returns:
         RGB of the picture's size, or a whole multiple of it if that is small.
@@ -94,22 +97,23 @@ def draw_overlay(image: Pixels, detections: Sequence[Drawn]) -> Image.Image:
     side = math.sqrt(canvas.width * canvas.height)
     line = max(1, round(side / 500))
 
+    colours = [colour_of(index if one.object_id is None else one.object_id) for index, one in enumerate(detections)]
     order = np.argsort(-rle_areas([one.rle for one in detections]), kind="stable")
     for index in order.tolist():
-        _paste_mask(canvas, detections[index].rle, colour_of(index), zoom, line)
+        _paste_mask(canvas, detections[index].rle, colours[index], zoom, line)
     draw = ImageDraw.Draw(canvas)
     boxes: list[Box] = []
-    for index, one in enumerate(detections):
+    for one, colour in zip(detections, colours, strict=True):
         x0, y0, x1, y1 = (round(value * zoom) for value in one.box_xyxy)
         boxes.append((x0, y0, x1, y1))
         # Pillow's far edge is drawn as well, and may not lie before the near one.
-        draw.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=colour_of(index), width=line)
-    _draw_labels(draw, canvas.size, detections, boxes, font_size=max(_SMALLEST_TEXT, round(side / 55)))
+        draw.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=colour, width=line)
+    _draw_labels(draw, canvas.size, detections, boxes, colours, font_size=max(_SMALLEST_TEXT, round(side / 55)))
     return canvas
 
 
 def colour_of(index: int) -> Colour:
-    """A colour for the detection at this place; the first twelve are chosen, later ones spread over the hues."""
+    """A colour for the detection at this place, or for an identity; the first twelve are chosen, later ones spread."""
     if index < len(_PALETTE):
         return _PALETTE[index]
     # Steps of the golden section never come near an earlier hue soon; never so dark that it is lost at night.
@@ -153,10 +157,15 @@ def _eroded(mask: BoolArray, radius: int) -> BoolArray:
 
 
 def _draw_labels(
-    draw: ImageDraw.ImageDraw, size_wh: tuple[int, int], detections: Sequence[Drawn], boxes: list[Box], font_size: int
+    draw: ImageDraw.ImageDraw,
+    size_wh: tuple[int, int],
+    detections: Sequence[Drawn],
+    boxes: Sequence[Box],
+    colours: Sequence[Colour],
+    font_size: int,
 ) -> None:
     placed = np.zeros((0, 4))
-    for index, (one, box) in enumerate(zip(detections, boxes, strict=True)):
+    for one, box, colour in zip(detections, boxes, colours, strict=True):
         text, font = _label(one, font_size)
         left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
         pad = max(2, font_size // 5)
@@ -165,7 +174,6 @@ def _draw_labels(
             continue  # it would hide the picture
         place = _place(box, size, size_wh, placed)
         placed = np.vstack((placed, place))
-        colour = colour_of(index)
         draw.rectangle((*place[:2], place[2] - 1, place[3] - 1), fill=colour)
         draw.text((place[0] + pad - left, place[1] + pad - top), text, fill=_ink(colour), font=font)
 
@@ -197,7 +205,8 @@ def _overlap_area(place: Box, placed: npt.NDArray[np.float64]) -> float:
 
 
 def _label(one: Drawn, font_size: int) -> tuple[str, Font]:
-    """What a label says and in which font: the name as far as a font has its letters, and the score."""
+    """What a label says and in which font: the name as far as a font has its letters, and the score or identity."""
+    number = f"{one.score:.2f}" if one.object_id is None else str(one.object_id)
     name = " ".join(one.name.replace("\0", " ").split())
     if len(name) > _LONGEST_NAME:
         name = name[: _LONGEST_NAME - 1].rstrip() + "…"
@@ -205,8 +214,8 @@ def _label(one: Drawn, font_size: int) -> tuple[str, Font]:
     for text in dict.fromkeys((name, without_accents)):
         for font in _fonts(font_size):
             if _has_letters(text, font):
-                return f"{text} {one.score:.2f}", font
-    return f"{one.score:.2f}", _fonts(font_size)[0]
+                return f"{text} {number}", font
+    return number, _fonts(font_size)[0]
 
 
 def _has_letters(text: str, font: Font) -> bool:

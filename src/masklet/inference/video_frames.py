@@ -1,0 +1,150 @@
+"""The frames of a video as the model sees them: read in order ahead of need, encoded once, two kept."""
+
+from __future__ import annotations
+
+import itertools
+from collections import OrderedDict
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from masklet.errors import InputError
+from masklet.inference.stages import stage
+from masklet.media.images import to_pixels
+from masklet.media.span import Span
+from masklet.media.video_source import Frame, VideoSource
+from masklet.model.detector import Detector
+from masklet.types import ImageFeatures, TrackerFeatures
+
+_KEPT = 2  # the frame at hand, and one that a click returns to
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedFrame:
+    """What the model knows of a frame.
+
+    Attributes:
+        image: of this one picture.
+        tracker: what the tracker reads of it.
+    """
+
+    image: ImageFeatures
+    tracker: TrackerFeatures
+
+
+class VideoFrames:
+    """The chosen frames of a video by their place, 0 first, whatever their numbers in the source are.
+
+    Args:
+        model: encodes; has a tracker.
+        source: not closed here.
+        span: which frames of the source are meant.
+        image_size: side of the model's input, pixels.
+    """
+
+    def __init__(self, model: Detector, source: VideoSource, span: Span, *, image_size: int) -> None:
+        self._model = model
+        self._source = source
+        self._span = span
+        self._image_size = image_size
+        self._numbers: Sequence[int] | None = None
+        if source.can_seek:
+            self._numbers = span.indices(source.times_s())
+            if not self._numbers:
+                raise InputError(f"{source.facts.name}: expected frames {span}, there are none")
+        self._pictures: OrderedDict[int, Frame] = OrderedDict()
+        self._encoded: OrderedDict[int, EncodedFrame] = OrderedDict()
+        self._read = 0  # frames taken of a source that gives each once
+
+    @property
+    def count(self) -> int | None:
+        """How many frames; None where nobody knows the end."""
+        return None if self._numbers is None else len(self._numbers)
+
+    def place_of(self, number: int) -> int:
+        """The place of the frame with a number in the source.
+
+        Raises:
+            InputError: it is not among the chosen ones; of a pipe or camera, not one of the last two.
+        """
+        if self._numbers is None:
+            for place, frame in self._pictures.items():
+                if frame.index == number:
+                    return place
+            raise InputError(
+                f"{self._source.facts.name}: frames come once and in order, and frame {number} is not at hand: "
+                "save the film first to show something on any frame"
+            )
+        try:
+            return self._numbers.index(number)
+        except ValueError:
+            first, last = self._numbers[0], self._numbers[-1]
+            raise InputError(
+                f"frame_idx must be one of the {len(self._numbers)} frames from {first} to {last} that are read, "
+                f"got {number}"
+            ) from None
+
+    def picture(self, place: int) -> Frame:
+        """The frame at a place.
+
+        Raises:
+            VideoError: it cannot be decoded.
+            InputError: a pipe or camera has passed it, or has not come to it.
+        """
+        if place not in self._pictures:
+            if self._numbers is None:
+                raise InputError(
+                    f"{self._source.facts.name}: frames come once and in order, so frame {place} cannot be had any more"
+                )
+            self._keep(place, self._source.frame(self._numbers[place]))
+        return self._pictures[place]
+
+    @torch.no_grad()
+    def encoded(self, place: int) -> EncodedFrame:
+        """What the model knows of the frame at a place; computed once, as long as it is kept."""
+        if place not in self._encoded:
+            frame = self.picture(place)
+            model = self._model
+            with stage("encode", model.device):
+                pixels = to_pixels(frame.pixels, self._image_size, model.device)
+                height, width = frame.pixels.shape[:2]
+                image = model.encode_image(pixels, [(height, width)], tracker=True)
+                assert model.tracker is not None and image.tracker_levels is not None
+                self._encoded[place] = EncodedFrame(image, model.tracker.features(image.tracker_levels))
+            while len(self._encoded) > _KEPT:
+                self._encoded.popitem(last=False)
+        self._encoded.move_to_end(place)
+        return self._encoded[place]
+
+    def passed(self, order: range) -> Generator[int, None, None]:
+        """The places of `order` one after the other, each frame at hand when its place is given.
+
+        Frames that cannot be decoded are left out; the source warns of them.
+        """
+        if self._numbers is None:
+            yield from self._streamed()
+            return
+        if not len(order):
+            return
+        backward = order.step < 0
+        numbers = {self._numbers[place]: place for place in order}
+        ends = sorted((self._numbers[order[0]], self._numbers[order[-1]]))
+        with self._source.frames(Span(start=ends[0], end=ends[1] + 1), backward=backward) as reader:
+            for frame in reader:
+                place = numbers.get(frame.index)
+                if place is not None:
+                    self._keep(place, frame)
+                    yield place
+
+    def _streamed(self) -> Iterator[int]:
+        with self._source.frames(self._span) as reader:
+            for place, frame in zip(itertools.count(self._read), reader, strict=False):
+                self._keep(place, frame)
+                self._read = place + 1
+                yield place
+
+    def _keep(self, place: int, frame: Frame) -> None:
+        self._pictures[place] = frame
+        while len(self._pictures) > _KEPT:
+            self._pictures.popitem(last=False)
