@@ -277,7 +277,7 @@ def test_a_box_beyond_the_picture_is_clipped_with_a_warning(
     Image.fromarray(PICTURE).save("a.png")
     code, out, err = segment("a.png", "-c", "dog", "--box", "60,20,500,61.5", "--json")
     assert (code, out.count("\n"), err.count("\n")) == (0, 1, 1)
-    assert err.startswith("masklet: warning: exemplar box (60.0, 20.0, 500.0, 61.5)")
+    assert err.startswith("masklet: warning: an exemplar box (60.0, 20.0, 500.0, 61.5)")
 
 
 @pytest.mark.parametrize(

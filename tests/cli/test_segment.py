@@ -8,6 +8,7 @@ import pty
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from PIL import Image
 
 from command import masklet
 from confident import confident_file, confident_model, picture
-from masklet import Exemplar, FrameResult, ImagePredictor, inference
+from masklet import Exemplar, FrameResult, ImagePredictor, InteractivePredictor, build_model, inference
+from masklet.checkpoint import save_native
+from masklet.config import TEST
 
 SCHEMA = json.loads((Path(inference.__path__[0]) / "result.schema.json").read_text())
 COMMAND = [sys.executable, "-m", "masklet"]
@@ -122,21 +125,22 @@ def test_json_with_files(segment: Run, photos: Path) -> None:
         (["--mask", "mask.png"], [Exemplar((10, 20, 40, 55))]),
     ],
 )
-@pytest.mark.parametrize("concept", ["dog", None])
-def test_exemplars(
-    segment: Run, photos: Path, options: list[str], exemplars: list[Exemplar], concept: str | None
-) -> None:
-    mask = np.zeros((60, 90), dtype=np.uint8)
-    mask[20:55, 10:40] = 1
-    Image.fromarray(mask).save("mask.png")
-    code, out, err = segment("photos/a.png", *options, "--json", *(["-c", concept] if concept else []))
-    if concept is None and "--point" in options:  # a click, which is another task
-        assert (code, out) == (2, "")
-        assert "without -c TEXT a point is a click on one object" in err
-        return
+@pytest.mark.parametrize("concept", ["dog", "visual"])
+def test_exemplars(segment: Run, photos: Path, options: list[str], exemplars: list[Exemplar], concept: str) -> None:
+    save_mask("mask.png")
+    code, out, err = segment("photos/a.png", *options, "--json", "-c", concept)
     assert (code, err) == (0, "")
     (found,) = documents(out)
-    assert_same(found, ImagePredictor(confident_model()).segment("photos/a.png", concept, exemplars=exemplars))
+    asked = None if concept == "visual" else concept  # which stands for examples alone
+    assert_same(found, ImagePredictor(confident_model()).segment("photos/a.png", asked, exemplars=exemplars))
+
+
+def save_mask(path: str) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
+    """The mask of a rectangle as a picture, and as an array."""
+    mask = np.zeros((60, 90), dtype=np.uint8)
+    mask[20:55, 10:40] = 1
+    Image.fromarray(mask).save(path)
+    return mask
 
 
 def test_an_exemplar_from_another_picture(segment: Run, photos: Path) -> None:
@@ -171,6 +175,104 @@ def test_results_are_no_pictures_of_the_next_run(segment: Run, photos: Path) -> 
     for expected in (3, 3):
         code, out, _ = segment("photos", "-c", "dog", "--out", "photos/results")
         assert (code, len(out.splitlines())) == (0, expected)
+
+
+# --- objects ----------------------------------------------------------------------------------------------------------
+
+CLICKS: dict[str, tuple[list[str], dict[str, Any]]] = {
+    "a point": (["--point", "12,30"], {"points": [(12, 30)]}),
+    "points": (["--point", "12,30", "--point", "50.5,8,0"], {"points": [(12, 30), (50.5, 8)], "labels": [1, 0]}),
+    "a box": (["--box", "10,20,40,55"], {"box": (10, 20, 40, 55)}),
+    "a box and a point": (["--point", "12,30", "--box", "1,2,30,40,1"], {"points": [(12, 30)], "box": (1, 2, 30, 40)}),
+    "a mask": (["--mask", "mask.png"], {"mask": True}),
+    "all": (
+        ["--mask", "mask.png", "--point", "12,30,0", "--box", "1,2,30,40"],
+        {"mask": True, "points": [(12, 30)], "labels": [0], "box": (1, 2, 30, 40)},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CLICKS)
+def test_an_object_that_is_shown(segment: Run, photos: Path, name: str) -> None:
+    options, prompt = CLICKS[name]
+    mask = save_mask("mask.png")
+    if "mask" in prompt:
+        prompt = prompt | {"mask": mask}
+    code, out, err = segment("photos/a.png", *options, "--json")
+    assert (code, err) == (0, "")
+    (found,) = documents(out)
+    jsonschema.validate(found, SCHEMA)
+    assert found["concept"] == "object"
+    expected = InteractivePredictor(confident_model()).segment("photos/a.png", **prompt)
+    assert_same(found, expected.best)
+    (all_found,) = documents(segment("photos/a.png", *options, "--json", "--candidates")[1])
+    expected = InteractivePredictor(confident_model()).segment("photos/a.png", **prompt, candidates=True)
+    assert len(all_found["detections"]) == 3
+    assert_same(all_found, expected)
+
+
+def test_several_boxes_are_an_object_each(segment: Run, photos: Path) -> None:
+    boxes = ["--box", "10,20,40,55", "--box", "50,5,80,30"]
+    code, out, _ = segment("photos/a.png", *boxes, "--candidates")
+    assert code == 0
+    assert out.startswith("photos/a.png: 3 x object 1 (best 0.")
+    assert "3 x object 2 (best 0." in out
+    found = {path.relative_to("out/a").as_posix() for path in Path("out/a").rglob("*") if path.is_file()}
+    files = ["result.json", "overlay.png", "labels.png", *(f"masks/00{k}.png" for k in range(3))]
+    assert found == {"overlay.png", ".finished.json", *(f"object-{k}/{file}" for k in (1, 2) for file in files)}
+    predictor = InteractivePredictor(confident_model())
+    for k, box in enumerate([(10, 20, 40, 55), (50, 5, 80, 30)], start=1):
+        document = json.loads(Path(f"out/a/object-{k}/result.json").read_text())
+        assert_same(document, predictor.segment("photos/a.png", box=box, name=f"object {k}", candidates=True))
+    assert len(json.loads(Path("out/annotations.json").read_text())["annotations"]) == 6
+
+
+def test_everything(segment: Run, photos: Path) -> None:
+    options = ["--threshold", "0.5", "--nms", "0.6"]
+    code, out, err = segment("photos/a.png", "--everything", *options, "--json")
+    assert (code, err) == (0, "")
+    (found,) = documents(out)
+    jsonschema.validate(found, SCHEMA)
+    predictor = InteractivePredictor(confident_model())
+    assert_same(found, predictor.everything("photos/a.png", min_quality=0.5, nms_iou=0.6))
+    assert found["concept"] == "everything"
+
+
+def test_objects_are_done_again_only_if_the_question_is_another(segment: Run, photos: Path) -> None:
+    save_mask("mask.png")
+    lines = [
+        ["--point", "12,30"],
+        ["--point", "12,30", "--candidates"],
+        ["--point", "12,30,0"],
+        ["--mask", "mask.png"],
+        ["--box", "10,20,40,55"],
+        ["--box", "10,20,40,55", "--image-size", "56"],
+        ["--everything"],
+        ["--everything", "--nms", "0.5"],
+    ]
+    for line in lines:
+        assert "[done before]" not in segment("photos/a.png", *line)[1]
+        assert "[done before]" in segment("photos/a.png", *line)[1]
+    segment("photos/a.png", "--mask", "mask.png")
+    Image.fromarray(np.eye(60, 90, dtype=np.uint8)).save("mask.png")  # another mask in a file of the same name
+    assert "[done before]" not in segment("photos/a.png", "--mask", "mask.png")[1]
+
+
+def test_a_point_outside_some_pictures(segment: Run, photos: Path) -> None:
+    Image.fromarray(picture(300, 400)).save(photos / "large.png")
+    code, out, err = segment("photos/a.png", "photos/large.png", "--point", "200,100", "--json")
+    assert code == 1
+    assert [one["image"] for one in documents(out)] == ["photos/large.png"]
+    assert err.startswith("masklet: error: photos/a.png: a point must lie in the picture of 90 x 60 pixels, got (200.0")
+
+
+@pytest.mark.parametrize("options", [["--point", "12,30"], ["--box", "1,2,30,40"], ["--everything"]])
+def test_a_model_that_cannot_be_clicked(segment: Run, photos: Path, options: list[str]) -> None:
+    save_native(build_model(replace(TEST, tracker=None), seed=0), Path("plain.safetensors"))
+    code, out, err = segment("photos", *options, "--model", "plain.safetensors", model=False)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "clicks need a model with a tracker, which model 'test' has not" in err
+    assert "-c visual" in err
 
 
 # --- a run goes on ----------------------------------------------------------------------------------------------------
@@ -230,7 +332,7 @@ def test_one_bad_file_is_reported_and_the_rest_are_done(segment: Run, photos: Pa
 
 def test_an_exemplar_that_fits_some_pictures_only(segment: Run, photos: Path) -> None:
     Image.fromarray(picture(300, 400)).save(photos / "large.png")
-    code, out, err = segment("photos/a.png", "photos/large.png", "--box", "200,100,300,250", "--json")
+    code, out, err = segment("photos/a.png", "photos/large.png", "-c", "visual", "--box", "200,100,300,250", "--json")
     assert code == 1
     assert [one["image"] for one in documents(out)] == ["photos/large.png"]
     assert err.splitlines()[0].startswith("masklet: error: photos/a.png: an exemplar box must overlap the picture")
@@ -242,10 +344,10 @@ USAGE: dict[str, tuple[list[str], str]] = {
     "three numbers": (["photos", "--box", "1,2,3"], "got '1,2,3'"),
     "six numbers": (["photos", "--box", "1,2,3,4,1,1"], "got '1,2,3,4,1,1'"),
     "words": (["photos", "--box", "a,b,c,d"], "got 'a,b,c,d'"),
-    "reversed": (["photos", "--box", "9,9,1,1"], "9,9,1,1: an exemplar box must be"),
-    "no area": (["photos", "--box", "1,1,1,5"], "1,1,1,5: an exemplar box must have an area"),
-    "nan": (["photos", "--box", "nan,0,5,5"], "nan,0,5,5: "),
-    "label": (["photos", "--box", "1,2,3,4,2"], "label must be 1 (positive) or 0 (negative), got 2"),
+    "reversed": (["photos", "-c", "dog", "--box", "9,9,1,1"], "9,9,1,1: an exemplar box must be"),
+    "no area": (["photos", "-c", "dog", "--box", "1,1,1,5"], "1,1,1,5: an exemplar box must have an area"),
+    "nan": (["photos", "-c", "dog", "--box", "nan,0,5,5"], "nan,0,5,5: "),
+    "label": (["photos", "-c", "dog", "--box", "1,2,3,4,2"], "label must be 1 (positive) or 0 (negative), got 2"),
     "point": (["photos", "-c", "dog", "--point", "4"], "got '4'"),
     "threshold": (["photos", "-c", "dog", "--threshold", "1.5"], "expected a number in 0..1, got 1.5"),
     "threshold nan": (["photos", "-c", "dog", "--threshold", "nan"], "got nan"),
@@ -254,6 +356,23 @@ USAGE: dict[str, tuple[list[str], str]] = {
     "twice": (["photos", "-c", "dog", "-c", "dog"], "every concept once"),
     "megapixels": (["photos", "-c", "dog", "--max-megapixels", "nan"], "expected a number above 0, got nan"),
     "no megapixels": (["photos", "-c", "dog", "--max-megapixels", "0"], "expected a number above 0, got 0"),
+    "object's box reversed": (["photos", "--box", "9,9,1,1"], "9,9,1,1: a box must be"),
+    "object's second box": (["photos", "--box", "1,1,9,9", "--box", "1,1,1,5"], "1,1,1,5: a box must have an area"),
+    "object's box of label 0": (["photos", "--box", "1,2,3,4,0"], "1,2,3,4,0: a box shows an object; LABEL needs -c"),
+    "object's point": (["photos", "--point", "nan,4"], "nan,4: a point must be 2 finite numbers"),
+    "object's label": (["photos", "--point", "3,4,2"], "3,4,2: a label must be 1 (on the object) or 0 (not on it)"),
+    "point of which box": (["photos", "--box", "1,1,9,9", "--box", "2,2,9,9", "--point", "3,3"], "goes with one --box"),
+    "two masks": (["photos", "--mask", "photos/a.png", "--mask", "photos/a.png"], "without -c give one at most"),
+    "object's threshold": (["photos", "--point", "3,4", "--threshold", "0.5"], "--threshold: needs -c"),
+    "object's overlap": (["photos", "--point", "3,4", "--nms", "0.5"], "--nms: needs -c"),
+    "object elsewhere": (
+        ["photos", "--box", "1,2,3,4", "--exemplar-from", "photos/a.png"],
+        "--exemplar-from: needs -c",
+    ),
+    "candidates of a concept": (["photos", "-c", "dog", "--candidates"], "--candidates: is for objects"),
+    "everything and a concept": (["photos", "-c", "dog", "--everything"], "-c: does not go with --everything"),
+    "everything and a point": (["photos", "--everything", "--point", "3,4"], "--point: does not go with --everything"),
+    "everything twice": (["photos", "--everything", "--threshold", "0", "--threshold", "1"], "give it once"),
     "yolo without files": (["photos", "-c", "dog", "--json", "--yolo"], "--out"),
 }
 
@@ -274,9 +393,17 @@ FAILURES: dict[str, tuple[list[str], str]] = {
     "overlap needed": (["photos", "-c", "dog", "--nms-across"], "nms_across needs nms_iou"),
     "empty folder": (["empty", "-c", "dog"], "empty: expected a folder with pictures"),
     "empty pattern": (["photos/*.jpg", "-c", "dog"], "photos/*.jpg: expected a pattern that fits"),
-    "no mask": (["photos", "--mask", "nothing.png"], "nothing.png: expected a picture"),
-    "empty mask": (["photos", "--mask", "black.png"], "must have a pixel set"),
-    "no such reference": (["photos", "--box", "1,2,3,4", "--exemplar-from", "nothing.png"], "nothing.png: expected"),
+    "no mask": (["photos", "--mask", "nothing.png", "-c", "visual"], "nothing.png: expected a picture"),
+    "empty mask": (["photos", "--mask", "black.png", "-c", "dog"], "an exemplar mask must have a pixel set"),
+    "object's empty mask": (["photos", "--mask", "black.png"], "a mask must have a pixel set"),
+    "object's input size": (
+        ["photos", "--point", "3,4", "--image-size", "85"],
+        "multiple of the patch size 14, got 85",
+    ),
+    "no such reference": (
+        ["photos", "-c", "visual", "--box", "1,2,3,4", "--exemplar-from", "nothing.png"],
+        "nothing.png: expected",
+    ),
     "place of results": (["photos", "-c", "dog", "--out", "black.png/out"], "black.png/out: cannot be written"),
 }
 
@@ -343,5 +470,18 @@ def test_help_fits_a_terminal_and_names_the_fixed_options(segment: Run, monkeypa
     code, out, _ = segment("--help", model=False)
     assert code == 0
     assert max(map(len, out.splitlines())) <= 80
-    for option in ("concept", "box", "point", "mask", "threshold", "model", "device", "dtype", "out", "json"):
+    for option in (
+        "concept",
+        "box",
+        "point",
+        "mask",
+        "candidates",
+        "everything",
+        "threshold",
+        "model",
+        "device",
+        "dtype",
+        "out",
+        "json",
+    ):
         assert f"--{option} " in out

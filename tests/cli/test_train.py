@@ -82,7 +82,7 @@ def test_check_tells_what_is_wrong(folder: Path, capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (("t.yaml",), 1, "expected a settings file (.toml) or one of ['default']"),
+        (("t.yaml",), 1, "expected a settings file (.toml), 'default' or 'default-tracker', got 't.yaml'"),
         (("none.toml",), 1, "none.toml: expected a settings file"),
         (("t.toml", "--set", "run.stepz=1"), 1, "unknown names ['stepz']"),
         (("t.toml", "--scale", "2"), 2, "it goes with a recipe"),

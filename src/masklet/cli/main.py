@@ -24,6 +24,7 @@ from masklet.cli.info import info
 from masklet.cli.messages import message_of, say
 from masklet.cli.segment import segment
 from masklet.cli.synth import synth
+from masklet.cli.track import track
 from masklet.cli.train import train
 
 DEBUG_VARIABLE = "MASKLET_DEBUG"
@@ -31,11 +32,11 @@ _debug: ContextVar[bool] = ContextVar("debug", default=False)
 
 app = typer.Typer(
     name="masklet",
-    help="Finds and cuts out everything that you can name or show in pictures.",
+    help="Finds, cuts out and follows everything that you can name or show in pictures and video.",
     add_completion=False,
     rich_markup_mode=None,
 )
-for _verb in (segment, train, evaluate, synth, convert, info):
+for _verb in (segment, track, train, evaluate, synth, convert, info):
     app.command()(_verb)
 
 

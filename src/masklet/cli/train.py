@@ -19,18 +19,26 @@ if TYPE_CHECKING:
 
     from masklet.data.dataset import Dataset
     from masklet.training.distributed import Processes
-    from masklet.training.loop import Loop, Report
+    from masklet.training.loop import Loop, Report, Task
     from masklet.training.settings import Source
+
+_DETECTOR, _TRACKER = "default", "default-tracker"
 
 
 def train(
     what: Annotated[
         str,
-        typer.Argument(help="Settings (.toml) to fine-tune by, or 'default', the built-in model.", metavar="WHAT"),
+        typer.Argument(
+            help="Settings (.toml) to fine-tune by; 'default' or 'default-tracker', the built-in model's two parts.",
+            metavar="WHAT",
+        ),
     ],
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Folder of the run; one with a run goes on. [runs/WHAT]")
     ] = None,
+    base: Annotated[
+        str, typer.Option("--base", metavar="M", help="For 'default-tracker': the model that detects.")
+    ] = "default",
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change a setting: --set run.steps=100.")
     ] = None,
@@ -39,7 +47,7 @@ def train(
         float | None, typer.Option("--minutes", min=0, help="Stop after this time, state saved.")
     ] = None,
     scale: Annotated[
-        float, typer.Option("--scale", help="For 'default': times the steps of every stage; below 1 for a quick try.")
+        float, typer.Option("--scale", help="For a built-in: times the steps of every stage; below 1 for a quick try.")
     ] = 1.0,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
 ) -> None:
@@ -49,11 +57,13 @@ def train(
     """
     # Imported here: the other verbs need none of it.
     from masklet.training.distributed import joined
-    from masklet.training.recipe import RECIPES
+    from masklet.training.loop import Loop
 
     tunes = what.endswith(".toml")
-    if not tunes and what not in RECIPES:
-        raise InputError(f"expected a settings file (.toml) or one of {sorted(RECIPES)}, got {what!r}")
+    if not tunes and what not in (_DETECTOR, _TRACKER):
+        raise InputError(f"expected a settings file (.toml), {_DETECTOR!r} or {_TRACKER!r}, got {what!r}")
+    if base != "default" and what != _TRACKER:
+        raise typer.BadParameter(f"it goes with {_TRACKER!r}; settings have their own `base`.", param_hint="--base")
     if tunes and scale != 1:
         raise typer.BadParameter("it goes with a recipe; use --set run.steps=N.", param_hint="--scale")
     if not tunes and (changes or check):
@@ -67,7 +77,7 @@ def train(
         elif processes.world_size > 1:
             raise InputError(f"{what} is trained by one process, got {processes.world_size}; start it without torchrun")
         else:
-            loop = _recipe(what, scale, folder, place)
+            loop = Loop(_recipe(what, base, scale, place), folder, device=place)
         if loop is None:
             return
         with _progress(loop, Path(what).stem) as report:
@@ -80,13 +90,17 @@ def train(
     sys.stdout.write(f"{loop.task.loads_after}{best if best.exists() else loop.folder / 'weights.safetensors'}\n")
 
 
-def _recipe(name: str, scale: float, folder: Path, device: torch.device) -> Loop:
-    from masklet.training.loop import Loop
-    from masklet.training.recipe import RECIPES
-    from masklet.training.world_task import WorldTask
+def _recipe(name: str, base: str, scale: float, device: torch.device) -> Task:
+    if name == _DETECTOR:
+        from masklet.training.recipe import DEFAULT_RECIPE
+        from masklet.training.world_task import WorldTask
 
-    chosen = RECIPES[name] if scale == 1 else RECIPES[name].shortened(scale)
-    return Loop(WorldTask(chosen, device=device), folder, device=device)
+        return WorldTask(DEFAULT_RECIPE if scale == 1 else DEFAULT_RECIPE.shortened(scale), device=device)
+    from masklet.checkpoint import load_model
+    from masklet.training.follow_task import DEFAULT_TRACKER_RECIPE, FollowTask
+
+    recipe = DEFAULT_TRACKER_RECIPE if scale == 1 else DEFAULT_TRACKER_RECIPE.shortened(scale)
+    return FollowTask(recipe, load_model(base, device="cpu", dtype="float32"), device=device)
 
 
 def _tune(
