@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import pkgutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +12,8 @@ from PIL import Image
 import masklet.compat
 from masklet import Exemplar, load_model
 from masklet.inference.image_predictor import ImagePredictor
+from masklet.inference.interactive_predictor import InteractivePredictor
+from python_process import python
 
 # As the original's notebooks go: assets beside the package, a merges file that is not there, CUDA settings, autocast.
 SCRIPT = """
@@ -66,19 +65,26 @@ plot_results(draw_box_on_image(image, box_input_xywh[0].tolist()), inference_sta
 inference_state = processor.set_confidence_threshold(1.0, inference_state)
 answers["none"] = inference_state["masks"]
 batch = processor.set_image_batch([image, image.resize((33, 44))])
+
+model = build_sam3_image_model(bpe_path=bpe_path, enable_inst_interactivity=True)
+inference_state = Sam3Processor(model).set_image(image)
+points, labels = np.array([[30, 20]]), np.array([1])
+masks, scores, logits = model.predict_inst(
+    inference_state, point_coords=points, point_labels=labels, multimask_output=True
+)
+sorted_ind = np.argsort(scores)[::-1]
+masks, scores, logits = masks[sorted_ind], scores[sorted_ind], logits[sorted_ind]
+masks, _, _ = model.predict_inst(
+    inference_state,
+    point_coords=points,
+    point_labels=labels,
+    mask_input=logits[np.argmax(scores), :, :][None, :, :],
+    multimask_output=False,
+)
+answers["clicked"] = torch.from_numpy(masks)
 answers["heights"] = torch.tensor(batch["original_heights"])
 np.savez(out, **{name: value.cpu().numpy() for name, value in answers.items()})
 """
-
-
-def python(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONWARNINGS": "error", "CUDA_VISIBLE_DEVICES": "", **variables},
-    )
 
 
 def test_a_script_of_the_original_runs(sam3_pt: Path, picture: Image.Image, tmp_path: Path) -> None:
@@ -108,6 +114,10 @@ def test_a_script_of_the_original_runs(sam3_pt: Path, picture: Image.Image, tmp_
     order = np.argsort(-found["text_scores"], kind="stable")
     np.testing.assert_allclose(found["text"][order].clip(0, limits), text.boxes_xyxy, atol=1e-3)
     assert found["none"].shape == (0, 1, 60, 75)
+    clicker = InteractivePredictor(predictor.model)
+    first = clicker.segment(picture, points=[(30, 20)])
+    refined = clicker.segment(picture, points=[(30, 20)], logits=first.low_res_logits[0])
+    assert np.mean(found["clicked"].astype(bool) != refined.masks) < 1e-3  # pixels on the edge
     assert found["heights"].tolist() == [60, 44]
 
 
@@ -140,12 +150,7 @@ for missing in ("sam3.train", "sam3.model.decoder"):
         assert missing in str(error)
     else:
         raise AssertionError(missing)
-try:
-    from sam3.model_builder import build_sam3_video_predictor
-except ImportError as error:
-    assert "build_sam3_video_predictor" in str(error)
-else:
-    raise AssertionError
+from sam3.model_builder import build_sam3_video_model, build_sam3_video_predictor, build_tracker
 """
 
 

@@ -22,6 +22,7 @@ from masklet.compat.sam3 import visualization_utils as helpers
 from masklet.compat.sam3.model.sam3_image import Sam3Image
 from masklet.compat.sam3.model.sam3_image_processor import Sam3Processor
 from masklet.errors import InputError, MissingExtraError
+from masklet.media.video import open_video
 
 
 @pytest.fixture
@@ -162,3 +163,107 @@ def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MissingExtraError, match=r"masklet\[viz\]"):
         helpers.plot_mask(np.zeros((2, 3)))
     assert helpers.normalize_bbox([1.0, 1.0, 1.0, 1.0], 2, 4) == [0.5, 0.25, 0.5, 0.25]
+
+
+# --- videos -----------------------------------------------------------------------------------------------------------
+
+
+def outputs_of(*boxes: tuple[int, int, int, int], ids: tuple[int, ...] = (3, 12)) -> dict[str, Any]:
+    """Outputs on a frame of 40 x 30 pixels, of objects that fill their boxes; left, top, width, height."""
+    masks = np.zeros((len(boxes), 30, 40), dtype=bool)
+    for mask, (x, y, width, height) in zip(masks, boxes, strict=True):
+        mask[y : y + height, x : x + width] = True
+    return {
+        "out_obj_ids": np.array(ids[: len(boxes)], dtype=np.int64),
+        "out_probs": np.linspace(0.9, 0.5, len(boxes), dtype=np.float32),
+        "out_boxes_xywh": np.array(
+            [(x / 40, y / 30, (width - 1) / 40, (height - 1) / 30) for x, y, width, height in boxes], dtype=np.float32
+        ).reshape(-1, 4),
+        "out_binary_masks": masks,
+    }
+
+
+def test_prepare_masks_for_visualization() -> None:
+    outputs = {4: outputs_of((1, 2, 10, 8), (20, 5, 0, 0)), 5: outputs_of()}
+    masks = outputs[4]["out_binary_masks"]
+    prepared = helpers.prepare_masks_for_visualization(outputs)
+    assert prepared is outputs
+    assert prepared.keys() == {4, 5}
+    assert list(prepared[4]) == [3]
+    assert type(next(iter(prepared[4]))) is int
+    np.testing.assert_array_equal(prepared[4][3], masks[0])
+    assert prepared[5] == {}
+
+
+def test_render_masklet_frame() -> None:
+    grey = np.full((30, 40, 3), 100, dtype=np.uint8)
+    outputs = outputs_of((1, 12, 20, 17), (30, 0, 10, 30))
+    inside, beside = (15, 5 + 12), (25, 20)  # x, y, far from text and lines
+    for alpha in (0.0, 0.5, 1.0):
+        drawn = helpers.render_masklet_frame(grey, outputs, alpha=alpha)
+        assert drawn.shape == (30, 40, 3)
+        expected = np.round(100 + alpha * (np.array(helpers.colour_of(3)) - 100.0))
+        assert np.abs(drawn[inside[1] + 6, inside[0]] - expected).max() <= 1  # a half may be rounded either way
+        assert (drawn[beside[1], beside[0]] == 100).all()
+        assert (drawn[12:29, 1] == helpers.colour_of(3)).all()  # the box lies on the last pixels inside
+        assert (drawn[28, 1:21] == helpers.colour_of(3)).all()
+        assert (drawn[:, 39] == helpers.colour_of(12)).all()
+    assert (grey == 100).all()
+    numbered = helpers.render_masklet_frame(grey, outputs_of(), frame_idx=7)
+    assert (numbered != 100).any()
+    assert (helpers.render_masklet_frame(grey, outputs_of()) == 100).all()
+    small = helpers.render_masklet_frame(Image.fromarray(grey[:15, :20]), outputs)
+    np.testing.assert_array_equal(small, helpers.render_masklet_frame(grey, outputs))
+
+
+def test_saved_frames(tmp_path: Path) -> None:
+    frames = [np.full((30, 40, 3), 40 * i, dtype=np.uint8) for i in range(6)]
+    outputs = {i: outputs_of((2 * i, 3, 10, 20)) for i in (4, 1, 2)}
+    helpers.save_masklet_image(frames[4], outputs[4], tmp_path / "frame.png", alpha=0.3, frame_idx=4)
+    expected = helpers.render_masklet_frame(frames[4], outputs[4], 4, 0.3)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "frame.png")), expected)
+
+    helpers.save_masklet_video(frames, outputs, tmp_path / "film.mp4", fps=5)
+    with open_video(tmp_path / "film.mp4") as film:
+        written = list(film.frames())
+    assert [frame.time_s for frame in written] == pytest.approx([0, 0.2, 0.4])
+    for frame, i in zip(written, (1, 2, 4), strict=True):
+        # Compressed: of one colour in large parts only.
+        assert np.abs(frame.pixels[25:, 30:].mean() - 40 * i) < 8
+    with pytest.raises(InputError, match="at least one frame"):
+        helpers.save_masklet_video(frames, {}, tmp_path / "none.mp4")
+    assert not (tmp_path / "none.mp4").exists()
+
+
+def test_visualize_formatted_frame_output(tmp_path: Path) -> None:
+    frames = []
+    for i in range(3):
+        Image.new("RGB", (40, 30), (i, 50, 60)).save(tmp_path / f"{i}.png")
+        frames.append(str(tmp_path / f"{i}.png"))
+    prepared = helpers.prepare_masks_for_visualization({2: outputs_of((1, 2, 10, 8), (20, 5, 9, 9))})
+    helpers.visualize_formatted_frame_output(
+        2,
+        frames,
+        outputs_list=[prepared, {}],
+        titles=["before", "after"],
+        points_list=[np.array([[5.0, 6.0], [30.0, 20.0]]), None],
+        points_labels_list=[np.array([1, 0]), None],
+        figsize=(6, 4),
+        title_suffix=" (1)",
+        prompt_info={"text": "dog", "boxes": [[0.25, 0.5, 0.5, 0.25]], "box_labels": [0]},
+    )
+    panels = plt.gcf().axes
+    assert plt.gcf().get_size_inches().tolist() == [12, 4]
+    assert [ax.get_title() for ax in panels] == ["dog: before (1)", "dog: after (1)"]
+    assert [len(ax.images) for ax in panels] == [3, 1]  # the frame, and its masks
+    assert panels[0].images[0].get_array()[0, 0].tolist() == [2, 50, 60]
+    assert [len(ax.collections) for ax in panels] == [2, 0]
+    (box,) = panels[1].patches
+    assert (box.get_xy(), box.get_width(), box.get_height()) == ((10, 15), 20, 7.5)
+    assert box.get_edgecolor()[:3] == to_rgb("red")
+    helpers.visualize_formatted_frame_output(2, frames, prepared, points_list=[[[1, 2]]])
+    (panel,) = plt.gcf().axes
+    assert panel.get_title() == "Frame 2"
+    with pytest.raises(InputError, match="titles must be one for each of 1 answers, got 2"):
+        helpers.visualize_formatted_frame_output(2, frames, prepared, titles=["a", "b"])
+    plt.close("all")

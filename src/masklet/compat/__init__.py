@@ -2,7 +2,7 @@
 
 The package `sam3` beside this file has the modules and names that the notebooks of the original use, as thin adapters:
 no model code lives here. `install` makes `import sam3` find it, and `python -m masklet.compat SCRIPT` runs a script so.
-Names, signatures, shapes and state keys are those of spec/compat.md. Clicks and video are not part of it yet.
+Names, signatures, shapes and state keys are those of spec/compat.md.
 """
 
 from __future__ import annotations
@@ -17,8 +17,12 @@ MODULES = (
     "sam3",
     "sam3.model",
     "sam3.model.box_ops",
+    "sam3.model.sam1_task_predictor",
     "sam3.model.sam3_image",
     "sam3.model.sam3_image_processor",
+    "sam3.model.sam3_tracking_predictor",
+    "sam3.model.sam3_video_inference",
+    "sam3.model.sam3_video_predictor",
     "sam3.model_builder",
     "sam3.visualization_utils",
 )

@@ -1,11 +1,13 @@
 """Stands for the original's `sam3.visualization_utils`: drawing with matplotlib, which is imported when it is needed.
 
-The helpers for the answers of the video predictor come with it.
+The helpers for answers of the video predictor take its `outputs`, or what `prepare_masks_for_visualization` makes of
+them. Those that give pixels, not a figure, need no matplotlib.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -15,11 +17,14 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from masklet.errors import InputError, MissingExtraError
+from masklet.media.film_writer import FilmWriter
 from masklet.media.images import ImageSource, Pixels, read_image
 from masklet.ops.boxes import cxcywh_to_xyxy, xywh_to_xyxy
+from masklet.render.overlay import colour_of
 
 Colour: TypeAlias = str | tuple[float, float, float]
 ArrayLike: TypeAlias = Tensor | npt.NDArray[Any] | Sequence[Any]
+Outputs: TypeAlias = Mapping[str, Any]
 Boxes = TypeVar("Boxes", list[float], Tensor, npt.NDArray[Any])
 
 _MASK_BLUE = (30 / 255, 144 / 255, 1.0)  # the colour of masks in all notebooks of SAM
@@ -66,6 +71,153 @@ def draw_box_on_image(image: ImageSource, box: ArrayLike, color: tuple[int, int,
     right, bottom = x + max(width, 1) - 1, y + max(height, 1) - 1  # the last pixels inside
     ImageDraw.Draw(canvas).rectangle((x, y, right, bottom), outline=color, width=_BOX_LINE)
     return canvas
+
+
+# --- videos -----------------------------------------------------------------------------------------------------------
+
+
+def prepare_masks_for_visualization(frame_to_output: dict[int, Any]) -> dict[int, Any]:
+    """Outputs by frame -> masks by frame and object, those without a pixel left out.
+
+    Args:
+        frame_to_output: frame -> outputs of the video predictor; is changed.
+
+    Returns:
+        The same dictionary, frame -> {object: (H, W) bool}.
+    """
+    for frame_idx, outputs in frame_to_output.items():
+        pairs = zip(_numbers(outputs["out_obj_ids"]).tolist(), outputs["out_binary_masks"], strict=True)
+        frame_to_output[frame_idx] = {object_id: mask for object_id, mask in pairs if mask.any()}
+    return frame_to_output
+
+
+def render_masklet_frame(
+    img: ImageSource, outputs: Outputs, frame_idx: int | None = None, alpha: float = 0.5
+) -> Pixels:
+    """(H, W, 3) uint8: a frame with the masks, boxes, ids and scores of its objects.
+
+    Args:
+        img: the frame; one of another size than the masks is shown at theirs.
+        outputs: of the video predictor for this frame.
+        frame_idx: written into the corner; None: nothing is.
+        alpha: 0..1, opacity of the masks.
+    """
+    masks = _numbers(outputs["out_binary_masks"]).astype(bool)
+    image = Image.fromarray(load_frame(img))
+    height, width = masks.shape[1:]
+    if image.size != (width, height):
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    levels = np.asarray(image, dtype=np.float32).copy()
+    ids = _numbers(outputs["out_obj_ids"]).tolist()
+    for object_id, mask in zip(ids, masks, strict=True):
+        levels[mask] += alpha * (np.array(colour_of(object_id), dtype=np.float32) - levels[mask])
+    canvas = Image.fromarray(levels.round().astype(np.uint8))
+    draw = ImageDraw.Draw(canvas)
+    rows = zip(ids, _numbers(outputs["out_probs"]), _numbers(outputs["out_boxes_xywh"]), strict=True)
+    for object_id, score, (x, y, box_width, box_height) in rows:
+        left, top = x * width, y * height
+        right, bottom = left + box_width * width, top + box_height * height  # the last pixels inside
+        draw.rectangle((left, top, right, bottom), outline=colour_of(object_id))
+        draw.text((left + 2, top + 1), f"id={object_id}, p={score:.2f}", fill=colour_of(object_id))
+    if frame_idx is not None:
+        draw.text((3, 3), f"Frame {frame_idx}", fill="white", stroke_width=1, stroke_fill="black")
+    return np.array(canvas)
+
+
+def save_masklet_image(
+    frame: ImageSource, outputs: Outputs, out_path: str | Path, alpha: float = 0.5, frame_idx: int | None = None
+) -> None:
+    """Writes what `render_masklet_frame` gives to a picture file."""
+    Image.fromarray(render_masklet_frame(frame, outputs, frame_idx, alpha)).save(out_path)
+
+
+def save_masklet_video(
+    video_frames: Sequence[ImageSource],
+    outputs: Mapping[int, Outputs],
+    out_path: str | Path,
+    alpha: float = 0.5,
+    fps: float = 10,
+) -> None:
+    """Writes the frames that there are outputs of, ascending, as `render_masklet_frame` gives them, to a film.
+
+    Args:
+        video_frames: all frames of the video.
+        outputs: frame -> outputs of the video predictor.
+        out_path: .mp4 or another kind that `FilmWriter` knows.
+        alpha: 0..1, opacity of the masks.
+        fps: frames a second.
+
+    Raises:
+        MissingExtraError: PyAV is not installed.
+        InputError: there are no outputs, or the file is of another kind.
+        OutputError: the film cannot be written.
+    """
+    if not outputs:
+        raise InputError("outputs must have at least one frame to be a film, got none")
+    with FilmWriter(out_path, rate=fps) as film:
+        for frame_idx in sorted(outputs):
+            film.write(render_masklet_frame(video_frames[frame_idx], outputs[frame_idx], frame_idx, alpha))
+
+
+def visualize_formatted_frame_output(
+    frame_idx: int,
+    video_frames: Sequence[ImageSource],
+    outputs_list: Sequence[Mapping[int, Any]] | Mapping[int, Any],
+    titles: Sequence[str] | None = None,
+    points_list: Sequence[ArrayLike | None] | None = None,
+    points_labels_list: Sequence[ArrayLike | None] | None = None,
+    figsize: tuple[float, float] = (12, 8),
+    title_suffix: str = "",
+    prompt_info: Mapping[str, Any] | None = None,
+) -> None:
+    """A new figure with a frame side by side, once for each of several answers.
+
+    Args:
+        frame_idx: of the frame.
+        video_frames: all frames of the video.
+        outputs_list: what `prepare_masks_for_visualization` gave, one or several.
+        titles: of the panels.
+        points_list: for each panel (P, 2) x, y in pixels, or None.
+        points_labels_list: for each panel (P,) 1 or 0, or None: all 1.
+        figsize: of a panel, inches.
+        title_suffix: behind each title.
+        prompt_info: "boxes" (N, 4) left, top, width, height as fractions with "box_labels" (N,) are drawn into each
+            panel, "text" is put before each title.
+
+    Raises:
+        InputError: titles or points are not as many as answers.
+    """
+    answers = [outputs_list] if isinstance(outputs_list, Mapping) else list(outputs_list)
+    for name, values in (("titles", titles), ("points_list", points_list), ("points_labels_list", points_labels_list)):
+        if values is not None and len(values) != len(answers):
+            raise InputError(f"{name} must be one for each of {len(answers)} answers, got {len(values)}")
+    pixels = load_frame(video_frames[frame_idx])
+    prompt = prompt_info or {}
+    pyplot = _pyplot()
+    width, height = figsize
+    _, panels = pyplot.subplots(1, len(answers), figsize=(width * len(answers), height), squeeze=False)
+    for index, (ax, masks) in enumerate(zip(panels[0], answers, strict=True)):
+        ax.imshow(pixels)
+        ax.axis("off")
+        title = f"Frame {frame_idx}" if titles is None else titles[index]
+        ax.set_title(": ".join(filter(None, (prompt.get("text"), title + title_suffix))))
+        for object_id, mask in masks.get(frame_idx, {}).items():
+            show_mask(mask, ax, obj_id=object_id)
+        points = None if points_list is None else points_list[index]
+        if points is not None:
+            kinds = None if points_labels_list is None else points_labels_list[index]
+            show_points(points, np.ones(len(points)) if kinds is None else kinds, ax)
+        _draw_prompt_boxes(prompt, pixels.shape[:2], ax)
+
+
+def _draw_prompt_boxes(prompt: Mapping[str, Any], size_hw: tuple[int, int], ax: Any) -> None:
+    """Examples in green, counter-examples in red."""
+    boxes = prompt.get("boxes")
+    if boxes is None:
+        return
+    labels = prompt.get("box_labels")
+    for box, label in zip(boxes, [1] * len(boxes) if labels is None else labels, strict=True):
+        plot_bbox(*size_hw, box, box_format="XYWH", color="green" if label else "red", ax=ax)
 
 
 # --- matplotlib -------------------------------------------------------------------------------------------------------

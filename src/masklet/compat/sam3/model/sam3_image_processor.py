@@ -6,7 +6,9 @@ The state that all calls pass on (spec/compat.md, spec/image-model.md 10.2 and 1
     backbone_out                        what the model knows of picture and text:
         vision_features                 (B, C, h, w)
         backbone_fpn                    [(B, C, 4h, 4w), (B, C, 2h, 2w), (B, C, h, w)]
-        sam2_backbone_out               None: there are no clicks yet
+        sam2_backbone_out               None, or with clicks what they need:
+            vision_features             (B, C, h, w)
+            backbone_fpn                [(B, C / 8, 4h, 4w), (B, C / 4, 2h, 2w), (B, C, h, w)]
         language_features               (T, 1, C), with a text
         language_mask                   (1, T) bool, True where a token is padding, with a text
     geometric_prompt                    the boxes so far
@@ -24,9 +26,9 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from masklet.compat.maps import stretched
 from masklet.compat.sam3.model.sam3_image import Sam3Image
 from masklet.errors import ImageError, InputError, PromptError
 from masklet.inference.image_predictor import ImagePredictor
@@ -124,16 +126,27 @@ class Sam3Processor:
         return state
 
     def _encoded(self, images: Sequence[ImageSource | Tensor], state: State | None) -> tuple[State, ImageFeatures]:
-        features = self._predictor.encode([_readable(image) for image in images], image_size=self.resolution)
+        clicks = self.model.inst_interactive_predictor is not None
+        features = self._predictor.encode(
+            [_readable(image) for image in images], image_size=self.resolution, tracker=clicks
+        )
         state = {} if state is None else state
         # The original keeps boxes and results of the last picture and would use them for this one.
         _remove(state, (*_SIZES, "geometric_prompt", *_RESULTS))
         state["backbone_out"] = {
             "vision_features": features.levels[-1],
             "backbone_fpn": list(features.levels),
-            "sam2_backbone_out": None,
+            "sam2_backbone_out": self._for_clicks(features),
         }
         return state, features
+
+    @torch.no_grad()
+    def _for_clicks(self, features: ImageFeatures) -> State | None:
+        tracker = self.model.detector.tracker
+        if tracker is None or features.tracker_levels is None:
+            return None
+        known = tracker.features(features.tracker_levels)
+        return {"vision_features": known.coarse, "backbone_fpn": [known.fine, known.middle, known.coarse]}
 
     # --- prompts ------------------------------------------------------------------------------------------------------
 
@@ -206,16 +219,9 @@ class Sam3Processor:
         if self.model.segmentation:
             (mask_logits,) = detector.decode_masks(features, first, prompt, raw, keep)
             # In place: many masks of a large picture are gigabytes.
-            state["masks_logits"] = _stretched(mask_logits.float()[:, None], size_hw).sigmoid_()
+            state["masks_logits"] = stretched(mask_logits.float()[:, None], size_hw).sigmoid_()
             state["masks"] = state["masks_logits"] > 0.5
         return state
-
-
-def _stretched(mask_logits: Tensor, size_hw: tuple[int, int]) -> Tensor:
-    """(N, 1, h, w) -> (N, 1, H, W), as the original does it: not the exact way of `masklet.inference.postprocess`."""
-    if not len(mask_logits):
-        return mask_logits.new_zeros(0, 1, *size_hw)
-    return F.interpolate(mask_logits, size_hw, mode="bilinear", align_corners=False)
 
 
 def _remove(values: State, keys: Sequence[str]) -> None:
