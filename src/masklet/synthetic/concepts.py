@@ -14,8 +14,8 @@ from functools import cache, cached_property
 from importlib import resources
 
 from masklet.model.tokenizer import whole_words
+from masklet.synthetic.cast import Actor, Shown
 from masklet.synthetic.grammar import plural, without_determiner
-from masklet.synthetic.scenes import Instance, Scene
 from masklet.synthetic.symbols import COLOURS, Symbol, is_held_out_colour
 
 # Nouns that a reader may or may not extend to these symbols: with one of them in sight the noun is not asked.
@@ -150,7 +150,7 @@ class PhraseBook:
             return Concept(self._forms[noun], colour)
         return None
 
-    def truth(self, concept: Concept, scene: Scene) -> tuple[int, ...] | None:
+    def truth(self, concept: Concept, scene: Shown) -> tuple[int, ...] | None:
         """Every instance of the scene that the concept is true of; empty when it is absent, None when it is open."""
         rows = None if concept.noun is None else self.nouns.get(concept.noun, frozenset())
         doubtful = _DOUBTFUL.get(concept.noun or "", frozenset())
@@ -170,7 +170,7 @@ class PhraseBook:
             matches.append(idx)
         return tuple(matches)
 
-    def colour_of(self, instance: Instance) -> str | None:
+    def colour_of(self, instance: Actor) -> str | None:
         """The colour word of an instance, painted or natural; None when it has none."""
         return instance.colour or self.symbols[instance.symbol_idx].natural_colour
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from masklet.synthetic.cast import Shown
 from masklet.synthetic.concepts import Concept, PhraseBook, absent_words
 from masklet.synthetic.grammar import COUNT_WORDS, is_mass, is_plural, plural, with_article
-from masklet.synthetic.scenes import Scene
 from masklet.synthetic.symbols import COLOURS
 from masklet.types import VISUAL
 
@@ -83,7 +83,7 @@ class QuestionSettings:
 class _Asker:
     """Draws single questions about one scene; every method gives None when the scene cannot answer."""
 
-    def __init__(self, book: PhraseBook, scene: Scene, rng: np.random.Generator, settings: QuestionSettings) -> None:
+    def __init__(self, book: PhraseBook, scene: Shown, rng: np.random.Generator, settings: QuestionSettings) -> None:
         self.book = book
         self.scene = scene
         self.rng = rng
@@ -283,7 +283,7 @@ class _Asker:
 
 
 def ask(
-    book: PhraseBook, scene: Scene, rng: np.random.Generator, count: int, settings: QuestionSettings
+    book: PhraseBook, scene: Shown, rng: np.random.Generator, count: int, settings: QuestionSettings
 ) -> list[Question]:
     """Up to `count` different questions about a scene, about half of them with an empty answer.
 

@@ -2,7 +2,8 @@
 
 Both are pure functions of (split, seed), so that any worker process can make any of them. Evaluation has its own seed
 space, its own background families, its own absent words, and shows symbols in colours that training never paints.
-Two small sets go with it: symbols that training never names, asked by exemplars, and pictures without sprites.
+Two small sets go with it: symbols that training never names, asked by exemplars, and pictures without sprites. Clips
+are made in the same way: training clips without end, and fixed ones, as many of each difficulty.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ import numpy as np
 
 from masklet.errors import InputError
 from masklet.synthetic.backgrounds import HELD_OUT_FAMILIES, TRAIN_FAMILIES
+from masklet.synthetic.clips import KINDS as CLIP_KINDS
+from masklet.synthetic.clips import Clip, ClipSettings, of_kind, render_clip
 from masklet.synthetic.concepts import PhraseBook
-from masklet.synthetic.phrases import Question, QuestionSettings, ask
+from masklet.synthetic.phrases import EXEMPLAR_KINDS, KINDS, Question, QuestionSettings, ask
 from masklet.synthetic.scenes import Crowd, Scene, SceneSettings, render_scene
 from masklet.synthetic.sprites import SpriteSheet, default_sheet
 
@@ -27,6 +30,11 @@ EVALUATION_SIZE_HW = (336, 336)  # pixels
 UNNAMED_SCENES = 300
 UNNAMED_QUESTIONS = 2  # per scene
 BARE_SCENES = 200
+EVALUATION_CLIPS = 120
+EVALUATION_CLIP_FRAMES = 32
+EVALUATION_CLIP_QUESTIONS = 2  # per clip
+
+_CLIP_SPACE = 2  # beside 0 and 1 of ordinary and crowded scenes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,21 +45,26 @@ class Split:
         name: "train" or "evaluation".
         seed_space: mixed into every seed, so that the same number gives other scenes in the other half.
         scenes: what scenes look like.
+        clips: what clips look like.
         questions: what is asked.
     """
 
     name: str
     seed_space: int
     scenes: SceneSettings
+    clips: ClipSettings
     questions: QuestionSettings
 
 
-TRAIN = Split(name="train", seed_space=1, scenes=SceneSettings(), questions=QuestionSettings())
+# Held-out families twice: half of the evaluation's backgrounds are of kinds never trained on.
+_EVALUATION_FAMILIES = (*TRAIN_FAMILIES, *HELD_OUT_FAMILIES, *HELD_OUT_FAMILIES)
+
+TRAIN = Split(name="train", seed_space=1, scenes=SceneSettings(), clips=ClipSettings(), questions=QuestionSettings())
 EVALUATION = Split(
     name="evaluation",
     seed_space=2,
-    # Held-out families twice: half of the evaluation's backgrounds are of kinds never trained on.
-    scenes=SceneSettings(families=(*TRAIN_FAMILIES, *HELD_OUT_FAMILIES, *HELD_OUT_FAMILIES), held_out_colours=True),
+    scenes=SceneSettings(families=_EVALUATION_FAMILIES, held_out_colours=True),
+    clips=ClipSettings(families=_EVALUATION_FAMILIES, held_out_colours=True),
     questions=QuestionSettings(held_out_words=True, held_out_colours=True),
 )
 _UNNAMED = replace(
@@ -155,3 +168,53 @@ def bare_scene(
     0 ... `BARE_SCENES` - 1 at the default size.
     """
     return make_scene(_BARE, EVALUATION_SCENES + index, size_hw, questions=EVALUATION_QUESTIONS, sheet=sheet)
+
+
+def make_clip(
+    split: Split,
+    seed: int,
+    size_hw: tuple[int, int],
+    frames: int,
+    *,
+    questions: int = 0,
+    kind: str | None = None,
+    stride: int = 1,
+    sheet: SpriteSheet | None = None,
+) -> tuple[Clip, list[Question]]:
+    """The clip of one seed and questions in words about it; the same arguments always give the same result.
+
+    Args:
+        split: `TRAIN` or `EVALUATION`.
+        seed: 0 or more.
+        size_hw: height and width, pixels.
+        frames: how many.
+        questions: how many to ask. An answer is every instance that is seen on any frame.
+        kind: the difficulty, one of `clips.KINDS`; None draws one.
+        stride: see `render_clip`.
+        sheet: sprites; None takes the installed font's.
+    """
+    chosen = default_sheet() if sheet is None else sheet
+    rng = np.random.default_rng([split.seed_space, seed, _CLIP_SPACE])
+    settings = split.clips if kind is None else of_kind(split.clips, kind)
+    clip = render_clip(chosen, rng, size_hw, frames, settings, stride=stride)
+    in_words = replace(split.questions, kinds=tuple(kind for kind in KINDS if kind not in EXEMPLAR_KINDS))
+    return clip, ask(phrase_book(chosen), clip, rng, questions, in_words)
+
+
+def evaluation_clip(
+    index: int, size_hw: tuple[int, int] = EVALUATION_SIZE_HW, *, sheet: SpriteSheet | None = None
+) -> tuple[Clip, list[Question]]:
+    """Clip `index` of the evaluation; the fixed ones are 0 ... `EVALUATION_CLIPS` - 1 at the default size.
+
+    The difficulties take turns, so that there are as many clips of each.
+    """
+    kind = CLIP_KINDS[index % len(CLIP_KINDS)]
+    return make_clip(
+        EVALUATION,
+        index,
+        size_hw,
+        EVALUATION_CLIP_FRAMES,
+        questions=EVALUATION_CLIP_QUESTIONS,
+        kind=kind,
+        sheet=sheet,
+    )

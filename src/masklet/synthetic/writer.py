@@ -10,10 +10,11 @@ annotations that answer it. The folder is written aside and renamed when it is w
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,38 +69,63 @@ def write_coco(
     if image_format not in IMAGE_FORMATS:
         raise InputError(f"image_format must be one of {sorted(IMAGE_FORMATS)}, got {image_format!r}")
     chosen = default_sheet() if sheet is None else sheet
+    with new_folder(out) as aside:
+        document = _document(chosen, split, seed)
+        (aside / "images").mkdir()
+        for image_id in range(count):
+            scene, asked = make_scene(split, seed + image_id, size_hw, questions=questions, sheet=chosen)
+            name = f"images/{image_id:06d}{IMAGE_FORMATS[image_format]}"
+            save_image(scene.image, aside / name, image_format)
+            document["images"].append(
+                {
+                    "id": image_id,
+                    "file_name": name,
+                    "height": size_hw[0],
+                    "width": size_hw[1],
+                    "seed": seed + image_id,
+                }
+            )
+            _add_scene(document, image_id, scene, asked)
+            if on_progress is not None:
+                on_progress(image_id + 1)
+        write_document(document, aside)
+
+
+@contextlib.contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A folder aside that becomes `out` when all went well; else nothing is left.
+
+    Raises:
+        OutputError: `out` is in use or cannot be written.
+    """
     try:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise OutputError(f"{out} must be a new or empty folder, but there is something in it: name another")
         out.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
         try:
-            document = _document(chosen, split, seed)
-            (aside / "images").mkdir()
-            for image_id in range(count):
-                scene, asked = make_scene(split, seed + image_id, size_hw, questions=questions, sheet=chosen)
-                name = f"images/{image_id:06d}{IMAGE_FORMATS[image_format]}"
-                _save_image(scene.image, aside / name, image_format)
-                document["images"].append(
-                    {
-                        "id": image_id,
-                        "file_name": name,
-                        "height": size_hw[0],
-                        "width": size_hw[1],
-                        "seed": seed + image_id,
-                    }
-                )
-                _add_scene(document, image_id, scene, asked)
-                if on_progress is not None:
-                    on_progress(image_id + 1)
-            text = json.dumps(document, separators=(",", ":"))
-            (aside / ANNOTATIONS_FILE).write_text(text, encoding="utf-8")
+            yield aside
             aside.chmod(0o755)  # temporary folders are private; the result is not
             aside.replace(out)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
     except OSError as error:
         raise OutputError(f"cannot write the data set to {out}: {error.strerror or error}") from error
+
+
+def save_image(image: npt.NDArray[np.uint8], path: Path, image_format: str) -> None:
+    """Writes (H, W, 3) as one of `IMAGE_FORMATS`."""
+    if image_format == "jpeg":
+        # 4:4:4, so that thin coloured outlines keep their colour.
+        Image.fromarray(image).save(path, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
+    else:
+        Image.fromarray(image).save(path, "PNG")
+
+
+def write_document(document: dict[str, Any], folder: Path) -> None:
+    """Writes the annotation file."""
+    text = json.dumps(document, separators=(",", ":"))
+    (folder / ANNOTATIONS_FILE).write_text(text, encoding="utf-8")
 
 
 def _document(sheet: SpriteSheet, split: Split, seed: int) -> dict[str, Any]:
@@ -119,14 +145,6 @@ def _document(sheet: SpriteSheet, split: Split, seed: int) -> dict[str, Any]:
         ],
         "queries": [],
     }
-
-
-def _save_image(image: npt.NDArray[np.uint8], path: Path, image_format: str) -> None:
-    if image_format == "jpeg":
-        # 4:4:4, so that thin coloured outlines keep their colour.
-        Image.fromarray(image).save(path, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
-    else:
-        Image.fromarray(image).save(path, "PNG")
 
 
 def _add_scene(document: dict[str, Any], image_id: int, scene: Scene, asked: list[Question]) -> None:
