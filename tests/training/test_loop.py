@@ -54,7 +54,7 @@ class OneBias:
         self.seen: list[tuple[float, float]] = []
 
     def finished(self, learned: Mapping[str, Tensor]) -> Detector:
-        return with_state(self.model.config, learned)
+        return with_state(self.model.config, {**self.model.state_dict(), **learned})
 
     def write(self, learned: Mapping[str, Tensor], path: Path) -> None:
         save_native(self.finished(learned), path)

@@ -11,7 +11,8 @@ def test_every_parameter_is_trained_once_and_matrices_of_blocks_by_muon() -> Non
     model = build_model("test", seed=0)
     optimizers = Optimizers({"": model}, weight_decay=0.03)
     trained = list(optimizers.parameters)
-    assert len(trained) == len({id(parameter) for parameter in trained}) == len(list(model.parameters()))
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    assert len(trained) == len({id(parameter) for parameter in trained}) == len(learning)
     adamw, muon = optimizers._parts
     by_muon = {id(parameter) for group in muon.param_groups for parameter in group["params"]}
     names = {name for name, parameter in model.named_parameters() if id(parameter) in by_muon}

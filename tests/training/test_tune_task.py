@@ -91,7 +91,7 @@ def test_only_what_may_change_does(
     changed = {name for name, one in loop.task.model.state_dict().items() if not torch.equal(one, before[name])}
     for part in learns:
         assert any(name.startswith(f"{part}.") for name in changed), part
-    for part in stays:
+    for part in [*stays, "tracker", "tracker_neck"]:
         assert not any(name.startswith(f"{part}.") for name in changed), part
 
 
@@ -123,12 +123,12 @@ def test_answers_beside_partial_labels_cost_nothing(world: Dataset) -> None:
 
 
 def test_what_the_model_does_not_own_goes_along(world: Dataset, tmp_path: Path) -> None:
-    """A tracker beside the detector is in the fine-tuned file as it was in the base."""
+    """What is carried, and the tracker, are in the fine-tuned file as they were in the base."""
     base = tmp_path / "base.safetensors"
     save_native(build_model("test", seed=0), base)
     with safe_open(base, framework="pt") as file:
         metadata = file.metadata()
-    carried = {"carried.tracker.mask_downsample.weight": torch.rand(1, 1, 4, 4)}
+    carried = {"carried.tracker.no_mem_pos_enc": torch.rand(1, 1, 16)}
     save_file({**load_file(base), **carried}, base, metadata)
     for adapt in ("full", "heads"):
         settings = replace(SETTINGS, adapt=adapt)  # type: ignore[arg-type]
@@ -136,7 +136,8 @@ def test_what_the_model_does_not_own_goes_along(world: Dataset, tmp_path: Path) 
         assert Loop(task, tmp_path / adapt, device=CPU, workers=0).run()
         tuned = load_file(tmp_path / adapt / "weights.safetensors")
         assert tuned.keys() == load_file(base).keys()
-        assert all(torch.equal(tuned[name], tensor) for name, tensor in carried.items())
+        kept = carried | {name: one for name, one in load_file(base).items() if name.startswith("tracker")}
+        assert all(torch.equal(tuned[name], tensor) for name, tensor in kept.items())
         load_detector(tmp_path / adapt / "weights.safetensors")
 
 
@@ -265,7 +266,9 @@ def test_frozen_parts_cost_no_gradient() -> None:
     freeze(model, "no-encoders")
     assert not model.encode_image(torch.zeros(1, 3, 84, 84)).levels[-1].requires_grad
     freeze(model, "full")
-    assert all(parameter.requires_grad for parameter in model.parameters())
+    frozen = {name.partition(".")[0] for name, one in model.named_parameters() if not one.requires_grad}
+    assert frozen == {"tracker", "tracker_neck"}
+    assert not any(one.requires_grad for part in (model.tracker, model.tracker_neck) for one in part.parameters())
 
 
 if __name__ == "__main__":  # one of two processes: LABELS FOLDER

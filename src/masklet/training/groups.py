@@ -7,7 +7,7 @@ the full rate of its part.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,8 @@ from torch import nn
 
 VISION = ("vision_encoder.", "neck.", "tracker_neck.")
 TEXT = ("text_encoder.",)
+TRACKER = ("tracker.", "tracker_neck.")
+"""Only clicks and clips teach these."""
 _TRUNK = "vision_encoder."
 _WRAPPED = "_checkpoint_wrapped_module."  # PyTorch's, around blocks that are computed again in the backward pass
 _BLOCKS = _TRUNK + "blocks."
@@ -48,6 +50,12 @@ class Rates:
 def learning_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     """Parameters that need a gradient, by the names that they have in `model.state_dict()`."""
     return {unwrapped(name): each for name, each in model.named_parameters() if each.requires_grad}
+
+
+def learn_only(model: nn.Module, chosen: Callable[[str], bool]) -> None:
+    """Keeps all parameters as they are but those whose names are chosen; what never learns stays out anyway."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(parameter.requires_grad and chosen(name))
 
 
 def unwrapped(name: str) -> str:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from masklet.losses.mask import MaskSettings
 from masklet.losses.score import ScoreSettings
 from masklet.losses.total import LossSettings, LossWeights
 from masklet.synthetic.scenes import Crowd
+from masklet.training.stages import Schedule, StagedRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,30 +70,14 @@ class PromptSteps:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage:
-    """A part of a run with one picture size and one schedule.
+class Stage(Schedule):
+    """A part of a run of `WorldTask`.
 
     Attributes:
-        name: shown in the log.
-        steps: how many.
-        image_size: side of the pictures, pixels.
-        rate: greatest learning rate.
-        recognition_factor: the rate of what recognition trains is this many times `rate`.
-        warmup: steps in which the rate rises.
-        tail: share of the steps in which it falls again.
-        final: factor of the rate at the end.
         dense: recognition steps, or None for none.
         prompts: steps of the whole model, or None for none.
     """
 
-    name: str
-    steps: int
-    image_size: int = 224
-    rate: float = 1e-3
-    recognition_factor: float = 1.0
-    warmup: int = 100
-    tail: float = 0.5
-    final: float = 0.1
     dense: DenseSteps | None = None
     prompts: PromptSteps | None = None
 
@@ -106,25 +89,13 @@ class Stage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """A whole run.
+class Recipe(StagedRecipe[Stage]):
+    """A whole run of `WorldTask`.
 
     Attributes:
-        preset: configuration that is trained.
-        stages: in order.
-        seed: of the first weights.
-        weight_decay: of matrices.
-        clip: greatest gradient norm.
-        ema: decay of the averaged weights, which are what is kept in the end.
         settings: shape of the detection loss.
     """
 
-    preset: str
-    stages: tuple[Stage, ...]
-    seed: int = 0
-    weight_decay: float = 0.03
-    clip: float = 2.0
-    ema: float = 0.999
     settings: LossSettings = field(
         default_factory=lambda: LossSettings(
             score=ScoreSettings(pad_n_queries=1),
@@ -132,40 +103,6 @@ class Recipe:
             scale_by_prompts=False,
         )
     )
-
-    @property
-    def steps(self) -> int:
-        """Of all stages."""
-        return sum(stage.steps for stage in self.stages)
-
-    def locate(self, step: int) -> tuple[Stage, int]:
-        """The stage of a step of the run, and its number there."""
-        for stage in self.stages:
-            if step < stage.steps:
-                return stage, step
-            step -= stage.steps
-        raise IndexError(f"the recipe has {self.steps} steps, there is none numbered {step + self.steps}")
-
-    def up_to(self, step: int) -> Recipe:
-        """The recipe without the stages that have not begun when `step` steps are done."""
-        started = 0
-        stages = []
-        for stage in self.stages:
-            if started < step:
-                stages.append(stage)
-            started += stage.steps
-        return replace(self, stages=tuple(stages))
-
-    def shortened(self, factor: float) -> Recipe:
-        """The same stages with `factor` times the steps, at least one each."""
-        return replace(
-            self,
-            stages=tuple(replace(stage, steps=max(1, round(stage.steps * factor))) for stage in self.stages),
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain nested dictionary, ready for JSON."""
-        return dataclasses.asdict(self)
 
 
 _WEIGHTS = LossWeights(
@@ -261,5 +198,3 @@ DEFAULT_RECIPE = Recipe(
         _judging(name="strays", steps=600, rate=3e-4, warmup=30, prompts=replace(_JUDGED, strays=2)),
     ),
 )
-
-RECIPES = {"default": DEFAULT_RECIPE}

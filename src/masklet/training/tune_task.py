@@ -34,7 +34,7 @@ from masklet.model.vision_encoder import VisionBlock
 from masklet.training.batches import PromptBatch
 from masklet.training.corrections import corrected
 from masklet.training.distributed import Processes
-from masklet.training.groups import TEXT, VISION, parameter_groups, set_rates
+from masklet.training.groups import TEXT, TRACKER, VISION, parameter_groups, set_rates
 from masklet.training.lora import adapter_of, add_lora, without_lora
 from masklet.training.samples import LabelledBatches
 from masklet.training.schedule import inverse_square_root
@@ -59,7 +59,7 @@ class TuneTask:
         dataset: to learn from.
         processes: that train together; None is this one alone.
         replay: what shall not be forgotten, for settings with a replay.
-        weights: where the model came from; what no module of it owns (the tracker) goes along into what is written.
+        weights: where the model came from; what no module of it owns goes along into what is written.
 
     Raises:
         DataError: no picture has a prompt.
@@ -217,7 +217,10 @@ def checkpoint_blocks(model: Detector) -> None:
 
 
 def freeze(model: Detector, adapt: Adapt) -> None:
-    """Lets only those parameters learn that `settings.TrainSettings.adapt` names; not for "lora"."""
+    """Lets only those parameters learn that `settings.TrainSettings.adapt` names; not for "lora".
+
+    No loss of pictures reaches the tracker: kept out, its numbers stay to the last bit, averages included.
+    """
     for name, parameter in model.named_parameters():
         learns = name.startswith(_HEADS) if adapt == "heads" else not name.startswith(_FROZEN[adapt])
-        parameter.requires_grad_(learns)
+        parameter.requires_grad_(learns and not name.startswith(TRACKER))

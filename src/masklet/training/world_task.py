@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Dataset
 
-from masklet.checkpoint.load import with_state
-from masklet.checkpoint.save import save_native
 from masklet.config import preset
 from masklet.model.build import build_model
 from masklet.model.detector import Detector
 from masklet.synthetic.sprites import SpriteSheet
 from masklet.synthetic.symbols import COLOURS
 from masklet.training.batches import BatchMaker, DenseBatch, PromptBatch
-from masklet.training.optimizers import Optimizers
+from masklet.training.groups import TRACKER, learn_only
 from masklet.training.recipe import DenseSteps, PromptSteps, Recipe
 from masklet.training.recognition import RecognitionHeads, recognition_loss
-from masklet.training.schedule import rate_factor
+from masklet.training.staged_task import SEEDS_PER_STAGE, StagedTask
 from masklet.training.steps import prompt_loss
 
 _FIRST_BOX_SIDE = 0.25  # of the reference boxes, as a fraction of the picture
-_SEEDS_PER_STAGE = 10_000_000
 
 
-class WorldTask:
-    """A model from random weights by the stages of a recipe.
+class WorldTask(StagedTask[Recipe]):
+    """A model from random weights by the stages of a recipe; a tracker in it stays as it is (`FollowTask`).
 
     Args:
         recipe: what to train.
@@ -41,38 +33,23 @@ class WorldTask:
         heads: helpers of the recognition steps, thrown away in the end.
     """
 
+    material = "scenes"
+
     def __init__(self, recipe: Recipe, *, device: torch.device, sheet: SpriteSheet | None = None) -> None:
-        self.recipe = recipe
         config = preset(recipe.preset)
         self._maker = BatchMaker(config, sheet)
         torch.manual_seed(recipe.seed)
-        self.model = build_model(config, seed=recipe.seed).to(device).train()
+        model = build_model(config, seed=recipe.seed).to(device).train()
+        learn_only(model, lambda name: not name.startswith(TRACKER))
         self.heads = RecognitionHeads(
             vision_width=config.vision.width, width=config.width, symbols=len(self._maker.named), colours=len(COLOURS)
         ).to(device)
-        spread_reference_boxes(self.model)
-        self._optimizers = Optimizers({"": self.model, "heads.": self.heads}, weight_decay=recipe.weight_decay)
-        self.modules: Mapping[str, nn.Module] = {"model": self.model, "heads": self.heads}
-        self.steps = recipe.steps
-        self.ema = recipe.ema
-        self.loads_after = ""
-
-    def finished(self, learned: Mapping[str, Tensor]) -> Detector:
-        """See `Task`."""
-        return with_state(self.model.config, {**self.model.state_dict(), **learned})
-
-    def write(self, learned: Mapping[str, Tensor], path: Path) -> None:
-        """A native file; see `Task`."""
-        save_native(self.finished(learned), path, torch.float16)
+        spread_reference_boxes(model)
+        super().__init__(recipe, model, {"heads": self.heads})
 
     def batches(self) -> Dataset[tuple[DenseBatch | PromptBatch]]:
         """Of every step; see `Task`."""
         return _Steps(self.recipe, self._maker)
-
-    def stage(self, step: int) -> tuple[str, int]:
-        """Name and number; see `Task`."""
-        stage, stage_step = self.recipe.locate(step)
-        return stage.name, stage_step
 
     def loss(self, batch: DenseBatch | PromptBatch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Of recognition or of the whole model; see `Task`."""
@@ -89,38 +66,6 @@ class WorldTask:
             )
         return prompt_loss(self.model, self.heads, batch, stage.prompts or PromptSteps(), self.recipe.settings)
 
-    def clip(self) -> Tensor:
-        """See `Task`."""
-        return self._optimizers.clip(self.recipe.clip)
-
-    def made_of(self, step: int) -> str:
-        """Stage and number; see `Task`."""
-        return "scenes of stage {!r}, number {}".format(*self.stage(step))
-
-    def update(self, step: int) -> float:
-        """The rate; see `Task`."""
-        stage, stage_step = self.recipe.locate(step)
-        factor = rate_factor(stage_step, steps=stage.steps, warmup=stage.warmup, tail=stage.tail, final=stage.final)
-        rate = stage.rate * factor
-        self._optimizers.step(rate=rate, recognition_rate=rate * stage.recognition_factor)
-        return rate
-
-    def optimizer_state(self) -> list[dict[str, Any]]:
-        """See `Task`."""
-        return self._optimizers.state_dict()
-
-    def load_optimizer_state(self, state: list[dict[str, Any]]) -> None:
-        """See `Task`."""
-        self._optimizers.load_state_dict(state)
-
-    def description(self) -> dict[str, Any]:
-        """The recipe; see `Task`."""
-        return self.recipe.to_dict()
-
-    def begun(self, step: int) -> str:
-        """The recipe without stages that have not begun; see `Task`."""
-        return json.dumps(self.recipe.up_to(step).to_dict())
-
 
 class _Steps(Dataset[tuple[DenseBatch | PromptBatch]]):
     """The batch of every step of a recipe."""
@@ -134,7 +79,7 @@ class _Steps(Dataset[tuple[DenseBatch | PromptBatch]]):
 
     def __getitem__(self, step: int) -> tuple[DenseBatch | PromptBatch]:
         stage, stage_step = self.recipe.locate(step)
-        seed = self.recipe.stages.index(stage) * _SEEDS_PER_STAGE + stage_step
+        seed = self.recipe.stages.index(stage) * SEEDS_PER_STAGE + stage_step
         if stage.is_dense(stage_step):
             dense = stage.dense or DenseSteps()
             batch = self.maker.dense(

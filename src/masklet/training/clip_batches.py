@@ -1,0 +1,102 @@
+"""Batches of clips for the tracker: every batch is a function of its seed alone, so a run can be cut anywhere."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from masklet.media.images import to_pixels
+from masklet.synthetic.clips import Clip
+from masklet.synthetic.sprites import SpriteSheet, default_sheet
+from masklet.synthetic.world import TRAIN, make_clip
+from masklet.training.batches import MASK_SCALE
+from masklet.training.drawn import drawn_box
+
+_SEEDS_PER_CLIP = 1_000  # a clip whose first frame shows nothing gives way to the next seed
+_STRIDES = (1, 2, 3)
+_BOX_JITTER, _BOX_MOST = 0.06, 0.15  # as a fraction of the box's side
+_SHARE = 0.5  # of a cell that an object must cover
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipBatch:
+    """B clips of F frames, and O objects to follow through them, all visible on the first frame.
+
+    Attributes:
+        pixels: (F, B, 3, R, R) in -1..1.
+        clip_idx: (O,) int64 the clip of each object.
+        masks: (F, O, 4h, 4w) bool, the cells that are mostly the object's.
+        visible: (F, O) bool.
+        boxes_xyxy_px: (O, 4) on the first frame, as a hand would draw them, pixels of the input.
+    """
+
+    pixels: Tensor
+    clip_idx: Tensor
+    masks: Tensor
+    visible: Tensor
+    boxes_xyxy_px: Tensor
+
+
+class ClipBatchMaker:
+    """Turns seeds into batches.
+
+    Args:
+        patch_size: pixels of the square input along a cell of the grid.
+        sheet: sprites; None takes the installed font's.
+    """
+
+    def __init__(self, patch_size: int, sheet: SpriteSheet | None = None) -> None:
+        self.patch_size = patch_size
+        self.sheet = default_sheet() if sheet is None else sheet
+
+    def clips(self, seed: int, *, clips: int, frames: int, objects: int, size: int) -> ClipBatch:
+        """`clips` training clips of `size` pixels with at most `objects` objects each."""
+        rng = np.random.default_rng([21, seed])
+        cells = size // self.patch_size * MASK_SCALE
+        pixels, clip_idx, masks, boxes = [], [], [], []
+        for place in range(clips):
+            clip, shown = self._clip(seed * clips + place, rng, frames, size)
+            chosen = rng.permutation(shown)[:objects]
+            pixels.append(torch.cat([to_pixels(frame, size) for frame in clip.frames]))
+            for instance_idx in chosen:
+                own = torch.from_numpy(clip.masks(int(instance_idx)))
+                clip_idx.append(place)
+                masks.append(F.interpolate(own[:, None].float(), (cells, cells), mode="area")[:, 0] >= _SHARE)
+                boxes.append(_drawn_box_px(own[0], rng, size))
+        every = torch.stack(masks, dim=1)
+        return ClipBatch(
+            pixels=torch.stack(pixels, dim=1),
+            clip_idx=torch.tensor(clip_idx),
+            masks=every,
+            visible=every.flatten(2).any(2),
+            boxes_xyxy_px=torch.stack(boxes),
+        )
+
+    def _clip(self, seed: int, rng: np.random.Generator, frames: int, size: int) -> tuple[Clip, list[int]]:
+        """A clip with the objects that cover a cell of its first frame."""
+        stride = _STRIDES[int(rng.integers(len(_STRIDES)))]
+        for attempt in itertools.count():
+            number = seed * _SEEDS_PER_CLIP + attempt
+            clip, _ = make_clip(TRAIN, number, (size, size), frames, stride=stride, sheet=self.sheet)
+            least = 4 * (self.patch_size / MASK_SCALE) ** 2  # pixels of four cells
+            areas = np.bincount(clip.label_maps[0].ravel(), minlength=len(clip.instances) + 1)[1:]
+            shown = np.flatnonzero(areas >= least).tolist()
+            if shown:
+                return clip, shown
+        raise AssertionError("itertools.count has no end")
+
+
+def _drawn_box_px(mask: Tensor, rng: np.random.Generator, size: int) -> Tensor:
+    """(4,) xyxy of a (H, W) mask that is not empty, each edge a little off, in pixels of the input."""
+    rows, columns = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
+    height, width = mask.shape
+    x0, y0 = float(columns[0]) / width, float(rows[0]) / height
+    x1, y1 = float(columns[-1] + 1) / width, float(rows[-1] + 1) / height
+    exact = torch.tensor([(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0])
+    cx, cy, w, h = drawn_box(exact, rng, std=_BOX_JITTER, most=_BOX_MOST).tolist()
+    return torch.tensor([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2]) * size

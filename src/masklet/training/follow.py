@@ -1,0 +1,187 @@
+"""One training step of the tracker: clips and what a user would do in, loss out (spec/training.md 9).
+
+The first frame is prompted by clicks, boxes or masks; some answers are corrected by further clicks, sometimes on a
+later frame too; on all other frames the objects are followed by what the tracker remembers of its own answers. The
+vision encoder learns nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from masklet.config import TrackerConfig
+from masklet.errors import ConfigError
+from masklet.losses.tracker import TrackerWeights, tracker_loss
+from masklet.model.detector import Detector
+from masklet.model.memory_bank import BankRules, Remembered, frame_score, read, recall
+from masklet.model.tracker import Tracker
+from masklet.ops.resize import resized
+from masklet.training.clicks import click_inside, click_on_error
+from masklet.training.clip_batches import ClipBatch
+from masklet.types import MaskCandidates, MaskletMasks, MemoryEntry, PointPrompts, TrackerFeatures
+
+_FEEDBACK_MOST = 32.0  # mask logits that are fed back are clamped to this, as at use
+_INPUT_SCALE = 4  # a given mask has so many times the resolution of the masks that are found
+
+
+@dataclass(frozen=True, kw_only=True)
+class FollowSteps:
+    """What a user does in the clips of a step. Chances are drawn once for a step, the same for all its objects.
+
+    Attributes:
+        clips: at a time.
+        frames: of each.
+        objects: followed in each, at most.
+        masks: chance that the first frame is prompted by masks.
+        boxes: chance that it is by boxes; else by clicks.
+        corrections: at most so many clicks correct the first answer.
+        later: chance that a later frame is prompted as well, by a click on what is wrong there.
+        weights: of the losses.
+    """
+
+    clips: int = 4
+    frames: int = 8
+    objects: int = 3
+    masks: float = 0.35
+    boxes: float = 0.25
+    corrections: int = 2
+    later: float = 0.3
+    weights: TrackerWeights = field(default_factory=TrackerWeights)
+
+
+def follow_loss(model: Detector, batch: ClipBatch, steps: FollowSteps) -> tuple[Tensor, dict[str, Tensor]]:
+    """The mean loss of all answers to a batch, and its parts without their weights.
+
+    Draws from the global generator.
+
+    Raises:
+        ConfigError: the model has no tracker.
+    """
+    if model.tracker is None or model.config.tracker is None:
+        raise ConfigError(f"model {model.config.name!r} has no tracker that could learn")
+    answers = _Answers(steps.weights)
+    features = list(_features(model, batch))
+    _follow(model.tracker, model.config.tracker, features, batch, steps, answers)
+    return answers.mean()
+
+
+def _features(model: Detector, batch: ClipBatch) -> Iterator[TrackerFeatures]:
+    """Of every frame, a row for each object."""
+    assert model.tracker is not None and model.tracker_neck is not None
+    frames, clips = batch.pixels.shape[:2]
+    with torch.no_grad():
+        trunk = model.vision_encoder(batch.pixels.flatten(0, 1))
+    levels = model.tracker_neck(trunk, model.tracker.mask_decoder.narrow)
+    for frame in zip(*(level.unflatten(0, (frames, clips)) for level in levels), strict=True):
+        fine, middle, coarse = (level[batch.clip_idx] for level in frame)
+        yield TrackerFeatures(fine=fine, middle=middle, coarse=coarse)
+
+
+def _follow(
+    tracker: Tracker,
+    config: TrackerConfig,
+    features: list[TrackerFeatures],
+    batch: ClipBatch,
+    steps: FollowSteps,
+    answers: _Answers,
+) -> None:
+    count = len(features)
+    rules = BankRules.of(config, select=False)
+    prompted = {0}
+    if count > 1 and torch.rand(()) < steps.later:
+        prompted.add(int(torch.randint(1, count, ())))
+    remembered: dict[int, MemoryEntry] = {}
+    scores: dict[int, float] = {}
+    for frame, seen in enumerate(features):
+        truth = batch.masks[frame], batch.visible[frame]
+        if frame == 0:
+            masklets = _begin(tracker, seen, batch, steps, answers)
+        else:
+            past = Remembered(prompted=[t for t in sorted(prompted) if t < frame], tracked=scores, frames=count)
+            memory = read(recall(frame, past, rules), remembered)
+            points = PointPrompts.none(len(batch.clip_idx), device=seen.coarse.device)
+            candidates = tracker.proposals(seen, points, memory=memory)
+            answers.add(candidates, *truth)
+            masklets = tracker.chosen(candidates)
+            if frame in prompted:
+                masklets = _corrected(tracker, seen, masklets, None, truth, answers)[0]
+            else:
+                scores[frame] = frame_score(masklets.sight_logits.detach(), masklets.quality.detach())
+        remembered[frame] = MemoryEntry(
+            map_tokens=tracker.encode_memory(
+                seen,
+                tracker.at_input_size(seen, masklets.mask_logits),
+                masklets.sight_logits,
+                binary=frame in prompted,
+            ),
+            pointers=masklets.pointers,
+        )
+
+
+def _begin(
+    tracker: Tracker, seen: TrackerFeatures, batch: ClipBatch, steps: FollowSteps, answers: _Answers
+) -> MaskletMasks:
+    """The first frame: masks, boxes or clicks, and corrections."""
+    masks = batch.masks[0]
+    chance = float(torch.rand(()))
+    if chance < steps.masks:
+        height, width = masks.shape[-2:]
+        return tracker.prompt_mask(seen, resized(masks, (_INPUT_SCALE * height, _INPUT_SCALE * width)))
+    if chance < steps.masks + steps.boxes:
+        points = PointPrompts.from_boxes(batch.boxes_xyxy_px)
+    else:
+        points = click_inside(masks, _cell_px(tracker))
+    truth = masks, batch.visible[0]
+    candidates = tracker.proposals(seen, points)
+    answers.add(candidates, *truth)
+    masklets = tracker.chosen(candidates)
+    for _ in range(int(torch.randint(steps.corrections + 1, ()))):
+        masklets, points = _corrected(tracker, seen, masklets, points, truth, answers)
+    return masklets
+
+
+def _corrected(
+    tracker: Tracker,
+    seen: TrackerFeatures,
+    masklets: MaskletMasks,
+    points: PointPrompts | None,
+    truth: tuple[Tensor, Tensor],
+    answers: _Answers,
+) -> tuple[MaskletMasks, PointPrompts]:
+    """The answer after a click on what is wrong, and all points so far. The answer before goes with the click."""
+    click = click_on_error(masklets.mask_logits.detach() > 0, truth[0], _cell_px(tracker))
+    points = click if points is None else points.followed_by(click)
+    before = masklets.mask_logits.detach().clamp(-_FEEDBACK_MOST, _FEEDBACK_MOST)
+    candidates = tracker.proposals(seen, points, mask_logits=before)
+    answers.add(candidates, *truth)
+    return tracker.chosen(candidates), points
+
+
+def _cell_px(tracker: Tracker) -> float:
+    return tracker.patch_size / _INPUT_SCALE
+
+
+class _Answers:
+    """Losses of the answers to a batch, and their means."""
+
+    def __init__(self, weights: TrackerWeights) -> None:
+        self._weights = weights
+        self._totals: list[Tensor] = []
+        self._terms: list[dict[str, Tensor]] = []
+
+    def add(self, candidates: MaskCandidates, masks: Tensor, visible: Tensor) -> None:
+        loss = tracker_loss(
+            candidates.mask_logits, candidates.quality, candidates.sight_logits, masks, visible, self._weights
+        )
+        self._totals.append(loss.total)
+        self._terms.append(loss.terms)
+
+    def mean(self) -> tuple[Tensor, dict[str, Tensor]]:
+        # Masks alone on one frame leave nothing to be judged; their pointers are read on later frames only.
+        assert self._totals, "a clip of one frame with given masks has no loss"
+        terms = {name: torch.stack([one[name] for one in self._terms]).mean() for name in self._terms[0]}
+        return torch.stack(self._totals).mean(), terms

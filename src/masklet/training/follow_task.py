@@ -1,0 +1,149 @@
+"""Training the tracker of a model that detects already, by clips of the synthetic world: a task for the loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from masklet.config import DEFAULT_TRACKER, TrackerConfig, preset
+from masklet.errors import ConfigError
+from masklet.model.build import build_model
+from masklet.model.detector import Detector
+from masklet.synthetic.sprites import SpriteSheet
+from masklet.training.clip_batches import ClipBatch, ClipBatchMaker
+from masklet.training.follow import FollowSteps, follow_loss
+from masklet.training.groups import TRACKER, learn_only
+from masklet.training.staged_task import SEEDS_PER_STAGE, StagedTask
+from masklet.training.stages import Schedule, StagedRecipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class FollowStage(Schedule):
+    """A part of a run of `FollowTask`.
+
+    Attributes:
+        follow: what its steps are.
+    """
+
+    follow: FollowSteps = field(default_factory=FollowSteps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FollowRecipe(StagedRecipe[FollowStage]):
+    """A whole run of `FollowTask`; `preset` is that of the detector.
+
+    Attributes:
+        tracker: what is trained.
+    """
+
+    tracker: TrackerConfig
+
+
+DEFAULT_TRACKER_RECIPE = FollowRecipe(
+    preset="default",
+    tracker=DEFAULT_TRACKER,
+    stages=(
+        FollowStage(
+            name="click",
+            steps=1500,
+            rate=1e-3,
+            follow=FollowSteps(clips=12, frames=1, masks=0.0, boxes=0.4, corrections=1, later=0.0),
+        ),
+        FollowStage(name="follow", steps=1500, rate=8e-4),
+        FollowStage(
+            name="follow finely",
+            steps=500,
+            image_size=448,
+            rate=4e-4,
+            warmup=50,
+            tail=1.0,
+            final=0.0,
+            follow=FollowSteps(clips=2),
+        ),
+    ),
+)
+
+
+class FollowTask(StagedTask[FollowRecipe]):
+    """The tracker of a model, from random weights; all else stays as it is.
+
+    Its neck begins as the detector's, with levels of unit variance: the detector's are far stronger than the places
+    of clicks that are added to them, so that a tracker would see where a click is only after thousands of steps.
+
+    Args:
+        recipe: what to train.
+        base: the detector, of the recipe's preset with or without a tracker; it is not changed.
+        device: where the model stands.
+        sheet: sprites; None takes the installed font's.
+
+    Raises:
+        ConfigError: the detector is not of the recipe's preset.
+    """
+
+    material = "clips"
+
+    def __init__(
+        self, recipe: FollowRecipe, base: Detector, *, device: torch.device, sheet: SpriteSheet | None = None
+    ) -> None:
+        config = replace(preset(recipe.preset), tracker_neck=True, tracker=recipe.tracker)
+        if replace(base.config, tracker_neck=True, tracker=None) != replace(config, tracker=None):
+            raise ConfigError(f"expected a detector of the preset {config.name!r}, got one with another configuration")
+        model = build_model(config, seed=recipe.seed)
+        own = {name: value for name, value in base.state_dict().items() if not name.startswith(TRACKER)}
+        model.load_state_dict({**model.state_dict(), **own})
+        learn_only(model, lambda name: name.startswith(TRACKER))
+        self._batches = _Steps(recipe, ClipBatchMaker(config.vision.patch_size, sheet))
+        begin_neck(model, self._batches[0][0].pixels.flatten(0, 1))
+        super().__init__(recipe, model.to(device).train())
+
+    def batches(self) -> Dataset[tuple[ClipBatch]]:
+        """Of every step; see `Task`."""
+        return self._batches
+
+    def loss(self, batch: ClipBatch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Of all answers to the clips; see `Task`."""
+        stage, _ = self.recipe.locate(step)
+        return follow_loss(self.model, batch, stage.follow)
+
+
+@torch.no_grad()
+def begin_neck(model: Detector, pixels: Tensor) -> None:
+    """Makes the tracker's neck the detector's, every level divided by its standard deviation.
+
+    Args:
+        model: on the CPU.
+        pixels: (B, 3, R, R) on which the deviation is measured.
+    """
+    assert model.tracker_neck is not None
+    model.tracker_neck.load_state_dict(model.neck.state_dict())
+    levels = model.tracker_neck(model.vision_encoder(pixels))
+    for part, level in zip(model.tracker_neck.levels, levels, strict=True):
+        deviation = level.std()
+        for parameter in part.smooth.parameters():  # type: ignore[union-attr]  # a NeckLevel in a ModuleList
+            parameter /= deviation
+
+
+class _Steps(Dataset[tuple[ClipBatch]]):
+    """The batch of every step of a recipe."""
+
+    def __init__(self, recipe: FollowRecipe, maker: ClipBatchMaker) -> None:
+        self.recipe = recipe
+        self.maker = maker
+
+    def __len__(self) -> int:
+        return self.recipe.steps
+
+    def __getitem__(self, step: int) -> tuple[ClipBatch]:
+        stage, stage_step = self.recipe.locate(step)
+        follow = stage.follow
+        batch = self.maker.clips(
+            self.recipe.stages.index(stage) * SEEDS_PER_STAGE + stage_step,
+            clips=follow.clips,
+            frames=follow.frames,
+            objects=follow.objects,
+            size=stage.image_size,
+        )
+        return (batch,)

@@ -1,0 +1,167 @@
+"""Training of the tracker through its public surface, on the smallest model and eighteen sprites."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from masklet.checkpoint.load import load_model
+from masklet.config import TEST
+from masklet.errors import ConfigError
+from masklet.losses.tracker import tracker_loss
+from masklet.model.build import build_model
+from masklet.model.neck import Neck
+from masklet.synthetic.sprites import SpriteSheet
+from masklet.synthetic.world import TRAIN, make_clip
+from masklet.training.clip_batches import ClipBatchMaker
+from masklet.training.follow import FollowSteps, follow_loss
+from masklet.training.follow_task import DEFAULT_TRACKER_RECIPE, FollowRecipe, FollowStage, FollowTask
+from masklet.training.loop import Loop
+from masklet.types import PointPrompts
+
+CPU = torch.device("cpu")
+STEPS = FollowSteps(clips=2, frames=3, objects=2)
+RECIPE = FollowRecipe(
+    preset="test",
+    tracker=TEST.tracker,
+    ema=0.9,
+    stages=(
+        FollowStage(name="one", steps=3, image_size=84, warmup=2, follow=STEPS),
+        FollowStage(name="two", steps=2, image_size=112, follow=replace(STEPS, clips=1)),
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def clip_maker(sheet: SpriteSheet) -> ClipBatchMaker:
+    return ClipBatchMaker(TEST.vision.patch_size, sheet)
+
+
+def task(sheet: SpriteSheet, recipe: FollowRecipe = RECIPE) -> FollowTask:
+    return FollowTask(recipe, build_model("test", seed=5), device=CPU, sheet=sheet)
+
+
+def test_a_batch_is_the_clips_that_it_was_made_of(clip_maker: ClipBatchMaker) -> None:
+    batch = clip_maker.clips(7, clips=3, frames=4, objects=2, size=84)
+    count = len(batch.clip_idx)
+    assert batch.pixels.shape == (4, 3, 3, 84, 84) and batch.pixels.abs().max() <= 1
+    assert batch.masks.shape == (4, count, 24, 24) and batch.visible.shape == (4, count)
+    assert batch.clip_idx.unique().tolist() == [0, 1, 2] and 3 <= count <= 6
+    assert batch.visible[0].all() and torch.equal(batch.visible, batch.masks.flatten(2).any(2))
+    again = clip_maker.clips(7, clips=3, frames=4, objects=2, size=84)
+    assert torch.equal(batch.pixels, again.pixels) and torch.equal(batch.boxes_xyxy_px, again.boxes_xyxy_px)
+    for mask, box in zip(batch.masks[0], batch.boxes_xyxy_px, strict=True):
+        rows, columns = mask.nonzero().T
+        cell = 3.5
+        tight = torch.tensor([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) * cell
+        side = torch.tensor([tight[2] - tight[0], tight[3] - tight[1]]).repeat(2)
+        # A hand is off by 15 % of a side at most, and half a cell of mask may be less than a whole one.
+        assert ((box - tight).abs() <= 0.16 * (side + 2 * cell) + cell).all()
+
+
+def test_masks_of_a_batch_are_the_sprites_shrunk(sheet: SpriteSheet, clip_maker: ClipBatchMaker) -> None:
+    batch = clip_maker.clips(2, clips=1, frames=3, objects=9, size=84)
+    shown = [make_clip(TRAIN, 2000, (84, 84), 3, stride=stride, sheet=sheet)[0] for stride in (1, 2, 3)]
+    (clip,) = [one for one in shown if np.array_equal(one.frames[2], _picture(batch.pixels[2, 0]))]
+    for frame in range(3):
+        found = {int(mask.sum()) for mask in batch.masks[frame]}
+        assert found <= {int(_shrunk(clip.masks(idx)[frame]).sum()) for idx in range(len(clip.instances))}
+
+
+def _picture(pixels: torch.Tensor) -> np.ndarray:
+    return ((pixels.permute(1, 2, 0) + 1) * 127.5).round().numpy().astype(np.uint8)
+
+
+def _shrunk(mask: np.ndarray) -> np.ndarray:
+    """Cells of 3.5 pixels of which at least half is covered; pixels on a border count for both sides."""
+    edges = [(int(np.floor(cell * 3.5)), int(np.ceil((cell + 1) * 3.5))) for cell in range(24)]
+    return np.array([[mask[top:bottom, left:right].mean() >= 0.5 for left, right in edges] for top, bottom in edges])
+
+
+def test_every_part_of_the_tracker_learns_and_nothing_else(sheet: SpriteSheet, clip_maker: ClipBatchMaker) -> None:
+    model = task(sheet).model
+    assert {name.split(".")[0] for name, one in model.named_parameters() if one.requires_grad} == {
+        "tracker",
+        "tracker_neck",
+    }
+    reached = set()
+    for seed in range(12):
+        torch.manual_seed(seed)
+        model.zero_grad()
+        steps = replace(STEPS, frames=4, masks=0.4, boxes=0.3, later=0.5)
+        loss, terms = follow_loss(model, clip_maker.clips(seed, clips=2, frames=4, objects=2, size=84), steps)
+        loss.backward()
+        weights = steps.weights
+        parts = sum(getattr(weights, name) * float(term) for name, term in terms.items())
+        assert float(loss.detach()) == pytest.approx(parts, rel=1e-5)
+        reached |= {name for name, one in model.named_parameters() if one.grad is not None and one.grad.any()}
+    learning = {name for name, one in model.named_parameters() if one.requires_grad}
+    # The code of distances in time has a row for each of six frames; these clips are shorter, but its rows are one.
+    assert reached == learning
+
+
+def test_one_prompted_frame_is_judged_as_the_loss_says(sheet: SpriteSheet, clip_maker: ClipBatchMaker) -> None:
+    """Boxes, no corrections, one frame: the loss by hand from the model's public steps."""
+    model = task(sheet).model
+    batch = clip_maker.clips(1, clips=2, frames=1, objects=2, size=84)
+    steps = FollowSteps(clips=2, frames=1, objects=2, masks=0.0, boxes=1.0, corrections=0, later=0.0)
+    loss, _ = follow_loss(model, batch, steps)
+    features = model.encode_image(batch.pixels[0], tracker=True)
+    losses = []
+    for clip in range(2):
+        own = batch.clip_idx == clip
+        seen = model.tracker.features(features.select(clip).tracker_levels)
+        boxes = PointPrompts.from_boxes(batch.boxes_xyxy_px[own])
+        found = model.tracker.proposals(seen, boxes)
+        judged = tracker_loss(
+            found.mask_logits, found.quality, found.sight_logits, batch.masks[0, own], batch.visible[0, own]
+        )
+        losses.append(judged.total * int(own.sum()))
+    assert float(loss.detach()) == pytest.approx(float(sum(losses).detach()) / len(batch.clip_idx), rel=1e-5)
+
+
+def test_a_narrowed_pyramid_is_the_wide_one_seen_through_its_projections() -> None:
+    torch.manual_seed(0)
+    neck, narrow = Neck(in_width=12, width=8), (torch.nn.Conv2d(8, 3, 1), torch.nn.Conv2d(8, 2, 1), None)
+    x = torch.randn(2, 12, 5, 4)
+    wide = neck(x)
+    for level, through, got in zip(wide, narrow, neck(x, narrow), strict=True):
+        # Two sums of products in another order.
+        torch.testing.assert_close(got, level if through is None else through(level), rtol=1e-5, atol=1e-6)
+
+
+def test_a_run_that_was_cut_ends_like_one_that_was_not(tmp_path: Path, sheet: SpriteSheet) -> None:
+    whole = Loop(task(sheet), tmp_path / "whole", device=CPU, workers=0)
+    assert whole.run()
+    done = False
+    for _ in range(RECIPE.steps):
+        cut = Loop(task(sheet), tmp_path / "cut", device=CPU, workers=0)
+        done = cut.run(seconds=0.0)
+    assert done and all(torch.equal(cut.averages[name], value) for name, value in whole.averages.items())
+    loaded, base = load_model(tmp_path / "whole" / "weights.safetensors", dtype="float32"), build_model("test", seed=5)
+    last, learned = whole.task.finished({}).state_dict(), 0
+    for name, value in loaded.state_dict().items():
+        if name.startswith(("tracker.", "tracker_neck.")):
+            learned += not torch.allclose(value, last[name], atol=1e-6)
+        else:
+            assert torch.equal(value, base.state_dict()[name].half().float()), name
+    assert learned > 20, "averages of the tracker are what is written"
+
+
+def test_the_neck_begins_as_the_detectors_with_unit_variance(sheet: SpriteSheet) -> None:
+    base = build_model("test", seed=5)
+    model = task(sheet).model
+    assert model.tracker_neck is not None
+    trunk = model.vision_encoder(torch.rand(2, 3, 84, 84) * 2 - 1)
+    for wanted, level in zip(base.neck(trunk), model.tracker_neck(trunk), strict=True):
+        factor = (wanted * level).sum() / (level * level).sum()
+        torch.testing.assert_close(wanted, factor * level)
+        # Other pictures than those it was measured on.
+        assert 0.4 < level.std() < 2.5
+
+
+def test_a_detector_of_another_size_is_refused(sheet: SpriteSheet) -> None:
+    with pytest.raises(ConfigError, match="another configuration"):
+        FollowTask(DEFAULT_TRACKER_RECIPE, build_model("test", seed=0), device=CPU, sheet=sheet)
