@@ -7,6 +7,7 @@
 #   make docs           links and code of README and docs         make eval-default   scores the built-in model
 #   make format         writes the format that check wants        make lock           writes constraints.txt
 #   make finetune-demo  teaches it five new names                 make ablations      what each part of training is worth
+#   make bench-video    speed and memory of video, here           make eval-tracker   scores how it follows things
 #   make clean          removes what make made
 #
 # PYTHON=python3.12 chooses another interpreter for a new .venv; CPU or CUDA builds of PyTorch are chosen as with any
@@ -23,8 +24,8 @@ READY := .venv/.ready-$(shell cat pyproject.toml constraints.txt | cksum | cut -
 WORKERS ?= 2
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help setup demo test test-training check format bench docs parity train-default eval-default finetune-demo \
-  ablations lock clean
+.PHONY: help setup demo test test-training check format bench docs parity train-default eval-default eval-tracker \
+  bench-video finetune-demo ablations lock clean
 
 help:
 	@sed -n '2,/^$$/s/^# \{0,1\}//p' Makefile
@@ -81,6 +82,13 @@ train-default: $(READY) | $(FONT)
 
 eval-default: $(READY) | $(FONT)
 	$(BIN)/python benchmarks/eval_default.py
+
+eval-tracker: $(READY) | $(FONT)
+	$(BIN)/python benchmarks/eval_tracker.py
+
+bench-video: $(READY) | $(FONT)
+	$(BIN)/python benchmarks/video_speed.py
+	$(BIN)/python benchmarks/video_memory.py
 
 finetune-demo: $(READY) | $(FONT)
 	OMP_WAIT_POLICY=passive $(BIN)/python examples/finetune.py

@@ -11,28 +11,20 @@ says otherwise, so that machines can be compared.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
-import platform
 import sys
 import time
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
-from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress
+from evaluated import add_model_options, conditions, with_progress
 
 from masklet.checkpoint import load_model
-from masklet.checkpoint.hub import find_weights
 from masklet.errors import MaskletError
 from masklet.evaluation.answers import predictor_answers
 from masklet.evaluation.report import document, summary, table
 from masklet.evaluation.world_scores import Scores, score_scenes
 from masklet.inference.image_predictor import ImagePredictor
-from masklet.synthetic.phrases import Question
-from masklet.synthetic.scenes import Scene
 from masklet.synthetic.sprites import SpriteSheet, default_sheet
 from masklet.synthetic.world import (
     BARE_SCENES,
@@ -45,9 +37,6 @@ from masklet.synthetic.world import (
 )
 
 RESULTS = Path(__file__).parent / "results.jsonl"
-_DIGITS = 16  # of the hashes
-
-SceneQuestions = tuple[Scene, list[Question]]
 
 
 def share(count: int, scenes: int) -> int:
@@ -55,17 +44,9 @@ def share(count: int, scenes: int) -> int:
     return -(-count * scenes // EVALUATION_SCENES)
 
 
-def with_progress(scenes: Iterable[SceneQuestions], count: int, what: str) -> Iterator[SceneQuestions]:
-    """The `count` scenes one at a time; progress goes to a terminal only."""
-    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as progress:
-        yield from progress.track(scenes, total=count, description=what)
-
-
 def evaluate(arguments: argparse.Namespace, sheet: SpriteSheet) -> tuple[dict[str, Any], Scores]:
     """What was measured under which conditions, and the scores."""
-    path = find_weights(arguments.model)
-    model = load_model(path, device=arguments.device, dtype=arguments.dtype)
+    model = load_model(arguments.model, device=arguments.device, dtype=arguments.dtype)
     scenes = arguments.scenes
     unnamed, bare = (share(count, scenes) for count in (UNNAMED_SCENES, BARE_SCENES))
     start = time.perf_counter()
@@ -78,36 +59,24 @@ def evaluate(arguments: argparse.Namespace, sheet: SpriteSheet) -> tuple[dict[st
     )
     facts = {
         "benchmark": "eval_default",
-        "model": path.name if Path(arguments.model).exists() else arguments.model,
-        "weights": hashlib.sha256(path.read_bytes()).hexdigest()[:_DIGITS] if path.is_file() else None,
-        "sprites": sheet.source_hash[:_DIGITS],
+        **conditions(arguments.model, model, sheet),
         "scenes": scenes,
         "unnamed_scenes": unnamed,
         "bare_scenes": bare,
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "device": model.device.type,
         "seconds": round(time.perf_counter() - start, 1),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "machine": platform.machine(),
-        "python": platform.python_version(),
     }
     return facts, scores
 
 
 def main(words: list[str] | None = None, sheet: SpriteSheet | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="default", help="name or checkpoint (default: %(default)s)")
     parser.add_argument(
         "--scenes",
         type=int,
         default=EVALUATION_SCENES,
         help="the first N only, and as large a part of the further sets (default: %(default)s)",
     )
-    parser.add_argument("--dtype", default="float32", help="auto, float32, bfloat16 or float16 (default: %(default)s)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all counts and rates there as well")
-    parser.add_argument("--record", action="store_true", help=f"append a line to {RESULTS.name}")
+    add_model_options(parser)
     arguments = parser.parse_args(words)
     if not 1 <= arguments.scenes <= EVALUATION_SCENES:
         parser.error(f"--scenes must be 1..{EVALUATION_SCENES}, got {arguments.scenes}")

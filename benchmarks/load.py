@@ -34,6 +34,7 @@ KEYS = Path(__file__).parents[1] / "tests" / "data" / "keys" / "hf-image-keys.ts
 PUBLIC = replace(
     SAM3,
     tracker_neck=False,
+    tracker=None,
     vision=replace(SAM3.vision, norm_eps=1e-6),
     geometry=replace(SAM3.geometry, points=False),
 )

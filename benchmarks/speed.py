@@ -146,7 +146,7 @@ def run(pairs: Iterable[Pair], title: str, arguments: argparse.Namespace) -> dic
 
 
 def record(found: dict[str, Figures], **setting: Any) -> None:
-    """One line of results.jsonl."""
+    """One line of results.jsonl; `setting` may say that it is of another benchmark or preset."""
     figures = {name: each.rounded() for name, each in found.items()}
     load = round(os.getloadavg()[0], 1)
     append({"benchmark": "speed", "preset": "sam3", **setting, "figures": figures, "load": load, **circumstances()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -100,7 +101,7 @@ def table(scores: Scores) -> str:
         lines.append("-" * len(heading))
         for name, tally in section.items():
             cells = [str(getattr(tally, count) or "-") for count in _COUNTS]
-            cells += [_rate(getattr(tally, rate)) for rate in RATES]
+            cells += [shown(getattr(tally, rate)) for rate in RATES]
             padded = (f" {cell:>{width}}" for cell, width in zip(cells, _WIDTHS.values(), strict=True))
             lines.append(f"{name:<{_NAME_WIDTH}}" + "".join(padded))
     lines += [
@@ -111,14 +112,21 @@ def table(scores: Scores) -> str:
         "The rows of the last section are of two sets of their own and count in no other.",
         "-" * len(heading),
     ]
-    words = {True: "met", False: "MISSED", None: "not measured"}
-    lines += [
-        f"{bar.name:<{_FIGURE_WIDTH}} {_rate(bar.value)}  bar {bar.least:.2f}  {words[bar.met]}"
-        for bar in bars_of(scores)
-    ]
+    lines += bar_lines(bars_of(scores))
     lines.append("-" * len(heading))
-    lines += [f"{name:<{_FIGURE_WIDTH}} {_rate(value)}" for name, value in figures_of(scores).items()]
+    lines += [f"{name:<{_FIGURE_WIDTH}} {shown(value)}" for name, value in figures_of(scores).items()]
     return "\n".join(lines)
+
+
+def bar_lines(bars: Iterable[Bar]) -> list[str]:
+    """A line for each bar: the figure, the least that it must be, and whether it is."""
+    words = {True: "met", False: "MISSED", None: "not measured"}
+    return [f"{bar.name:<{_FIGURE_WIDTH}} {shown(bar.value)}  bar {bar.least:.2f}  {words[bar.met]}" for bar in bars]
+
+
+def shown(value: float | None) -> str:
+    """A figure with three digits, "-" where there is none."""
+    return "-" if value is None else f"{value:.3f}"
 
 
 def document(scores: Scores) -> dict[str, Any]:
@@ -149,7 +157,3 @@ def summary(scores: Scores) -> dict[str, Any]:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
-
-
-def _rate(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
