@@ -2,9 +2,9 @@
 
 A page is a program: its ```python blocks run in order in one namespace, and its ```console lines that call
 `masklet` run between them (a ```toml block that begins with a file's name is that file), in a folder of their own that
-holds the example pictures (`photo.jpg`, `dog.jpg`, `photos/`), `sam3.pt`, a tiny file in the layout of the public
-checkpoint, and `labels.json` with `answers.json`, the first example of the evaluation's tests. A block that is preceded
-by the comment `<!-- not run: reason -->` is only linted.
+holds the example pictures (`photo.jpg`, `dog.jpg`, `photos/`), a film of eight frames (`clip.mp4`), `sam3.pt`, a tiny
+file in the layout of the public checkpoint, and `labels.json` with `answers.json`, the first example of the
+evaluation's tests. A block that is preceded by the comment `<!-- not run: reason -->` is only linted.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from pathlib import Path
 
 import pytest
 
+from film_cases import write_film
+from follow_cases import clip
 from masklet.checkpoint.convert import convert
 from masklet.checkpoint.save import save_native
 from masklet.model.build import build_model
@@ -93,6 +95,26 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(target), f"{name(page)}: no heading {anchor!r}"
 
 
+def test_decision_notes_are_short_numbered_and_listed() -> None:
+    notes = sorted((ROOT / "docs/decisions").glob("0*.md"))
+    index = (ROOT / "docs/decisions/README.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| \[(.+)\]\((.+)\) \| .+ \|$", index, re.MULTILINE)
+    assert [file for _, file in listed] == [note.name for note in notes]
+    for note, (title, _) in zip(notes, listed, strict=True):
+        lines = note.read_text(encoding="utf-8").splitlines()
+        assert lines[0] == f"# {title}"
+        assert title.startswith(f"{int(note.name[:4])}. ")
+        assert len(lines) <= 40, note.name
+    assert len({note.name[:4] for note in notes}) == len(notes)
+
+
+def test_the_tests_that_pages_name_are_there() -> None:
+    named = {test for page in PAGES for test in re.findall(r"`(test_\w+)`", page.read_text(encoding="utf-8"))}
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")]
+    assert named
+    assert named <= {test for source in sources for test in re.findall(r"^def (test_\w+)\(", source, re.MULTILINE)}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_blocks_say_their_language(page: Path) -> None:
     fences = re.findall(r"^```(.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
@@ -121,6 +143,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     shutil.copy(tmp_path / "photos/ambulances.jpg", tmp_path / "dog.jpg")
     save_native(build_model("test", seed=0), tmp_path / "tiny.safetensors")
     convert(tmp_path / "tiny.safetensors", tmp_path / "sam3.pt", "meta")
+    write_film(tmp_path / "clip.mp4", frames=clip(8, size_hw=(90, 120)), size_wh=(120, 90))
     for file, content in zip(("labels.json", "answers.json"), EXAMPLE_A, strict=True):
         (tmp_path / file).write_text(json.dumps(content), encoding="utf-8")
     # The symbols of the tests instead of the font, which need not be there.
