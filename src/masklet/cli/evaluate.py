@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from masklet.cli import options
+
 if TYPE_CHECKING:
     from masklet.evaluation.cases import Case
 
@@ -66,8 +68,8 @@ def evaluate(
     report: Annotated[
         Path | None, typer.Option("--report", metavar="FILE", help="Write an HTML page: curves, breakdowns, failures.")
     ] = None,
-    device: Annotated[str, typer.Option("--device", metavar="D", help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    dtype: Annotated[str, typer.Option("--dtype", metavar="T", help="auto, float32, bfloat16 or float16.")] = "auto",
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Score predictions, or a model, by the official metrics.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from masklet.cli import options
 from masklet.cli.long_work import check_folder, loaded_model, progress_bar
 from masklet.cli.messages import message_of, say
 from masklet.cli.segment_tasks import Given, Task, task_of
@@ -57,19 +58,11 @@ def segment(
         typer.Option("--nms", metavar="IOU", help="Mask overlap of duplicates; 1: keep all. [the model's]"),
     ] = None,
     nms_across: Annotated[bool, typer.Option("--nms-across", help="Keep only the best concept of an object.")] = False,
-    model: Annotated[
-        str, typer.Option("--model", metavar="M", help="Checkpoint file or folder, or a name.")
-    ] = "default",
-    image_size: Annotated[
-        int | None,
-        typer.Option("--image-size", metavar="PX", help="Side of the model's input, a multiple of 14. [the model's]"),
-    ] = None,
-    device: Annotated[str, typer.Option("--device", metavar="D", help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    dtype: Annotated[str, typer.Option("--dtype", metavar="T", help="auto, float32, bfloat16 or float16.")] = "auto",
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="DIR", help="Folder for the results. [out; with --json nothing is written]"),
-    ] = None,
+    model: options.Model = "default",
+    image_size: options.ImageSize = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    out: options.Out = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document per picture and concept.")] = False,
     yolo: Annotated[bool, typer.Option("--yolo", help="Also write OUT/yolo, polygons in YOLO's format.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Do pictures again that an earlier run finished.")] = False,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from masklet.cli import options
 from masklet.cli.long_work import check_folder, loaded_model, progress_bar
 from masklet.cli.messages import say
 from masklet.cli.track_prompts import TrackPrompts, track_prompts
@@ -78,19 +79,11 @@ def track(
     rate: Annotated[
         float | None, typer.Option("--rate", metavar="FPS", help="Of frames that have no times of their own. [30]")
     ] = None,
-    model: Annotated[
-        str, typer.Option("--model", metavar="M", help="Checkpoint file or folder, or a name.")
-    ] = "default",
-    image_size: Annotated[
-        int | None,
-        typer.Option("--image-size", metavar="PX", help="Side of the model's input, a multiple of 14. [the model's]"),
-    ] = None,
-    device: Annotated[str, typer.Option("--device", metavar="D", help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    dtype: Annotated[str, typer.Option("--dtype", metavar="T", help="auto, float32, bfloat16 or float16.")] = "auto",
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="DIR", help="Folder for the results. [out; with --json nothing is written]"),
-    ] = None,
+    model: options.Model = "default",
+    image_size: options.ImageSize = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    out: options.Out = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document per frame.")] = False,
     film: Annotated[
         bool, typer.Option("--film/--no-film", help="Write the video with the objects drawn on it.")
