@@ -1,4 +1,4 @@
-"""What an error says to the user: one line on stderr."""
+"""What is said to the user: how an error reads, one line on stderr."""
 
 from __future__ import annotations
 
@@ -16,6 +16,11 @@ def message_of(error: BaseException, *, hint: str = "") -> str:
     if isinstance(error, OSError):
         return f"{error.filename or 'system'}: {error.strerror or error}"
     return f"unexpected {type(error).__name__}: {error}{hint}"
+
+
+def counted(count: int, thing: str) -> str:
+    """`1 frame`, `2 frames`."""
+    return f"{count} {thing}{'s' * (count != 1)}"
 
 
 def say(message: str, level: str = "error") -> None:

@@ -14,7 +14,7 @@ import typer
 
 from masklet.cli import options
 from masklet.cli.long_work import check_folder, loaded_model, progress_bar
-from masklet.cli.messages import message_of, say
+from masklet.cli.messages import counted, message_of, say
 from masklet.cli.segment_tasks import Given, Task, task_of
 
 if TYPE_CHECKING:
@@ -116,7 +116,10 @@ def segment(
                 tally.add(outcome)
                 advance(outcome.picture.name)
     except KeyboardInterrupt:
-        say(f"stopped after {tally.done} of {_counted(len(pictures))}; the same line goes on from there", "note")
+        say(
+            f"stopped after {tally.done} of {counted(len(pictures), 'picture')}; the same line goes on from there",
+            "note",
+        )
         raise
     if folder is not None:
         write_annotations((path for _, path in tally.folders), folder)
@@ -165,15 +168,11 @@ class _Tally:
         if self.done and not self.as_json:
             seconds = time.perf_counter() - self.start
             again = f", {self.resumed} of them done before" if self.resumed else ""
-            sys.stderr.write(f"{_counted(self.done)} in {seconds:.1f} s{again}; results are in {folder}\n")
+            sys.stderr.write(f"{counted(self.done, 'picture')} in {seconds:.1f} s{again}; results are in {folder}\n")
         if self.failed and self.failed + self.done > 1:
-            say(f"{self.failed} of {_counted(self.failed + self.done)} failed")
+            say(f"{self.failed} of {counted(self.failed + self.done, 'picture')} failed")
         if self.failed:
             raise typer.Exit(1)
-
-
-def _counted(pictures: int) -> str:
-    return f"{pictures} picture{'s' * (pictures != 1)}"
 
 
 def _sentence(outcome: Outcome) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import typer
 
-from masklet.cli.values import BOX, POINT, about, check_concepts, check_fractions, labelled_numbers
+from masklet.cli.values import BOX, POINT, about, check_concepts, check_fractions, labelled_numbers, refuse
 
 if TYPE_CHECKING:
     from masklet.inference.interactive_predictor import InteractivePredictor
@@ -101,7 +101,7 @@ def _concepts(given: Given) -> Task:
     from masklet.inference.image_predictor import ImagePredictor
     from masklet.inference.picture_run import file_stamp
 
-    _refuse({"--candidates": given.candidates}, "is for objects that are shown without -c.")
+    refuse({"--candidates": given.candidates}, "is for objects that are shown without -c.")
     concepts, thresholds, elsewhere = list(given.concepts), list(given.thresholds), given.exemplar_from
     check_concepts(concepts, thresholds)
     options: dict[str, Any] = {
@@ -152,7 +152,7 @@ def _objects(given: Given) -> Task:
         "--nms": given.nms is not None,
         "--nms-across": given.nms_across,
     }
-    _refuse(others, "needs -c: without it boxes, points and masks show objects, which are cut out as they are.")
+    refuse(others, "needs -c: without it boxes, points and masks show objects, which are cut out as they are.")
     prompts = _prompts(given)
     settings = {
         "objects": [list(given.boxes), list(given.points), [_code(prompt) for prompt in prompts]],
@@ -190,7 +190,7 @@ def _prompts(given: Given) -> list[ObjectPrompt]:
             boxed.append(ObjectPrompt(box=box, name=f"object {number}"))
     if len(boxed) > 1:
         others = {"--point": bool(given.points), "--mask": bool(given.masks)}
-        _refuse(others, "goes with one --box at most: several boxes are an object each.")
+        refuse(others, "goes with one --box at most: several boxes are an object each.")
         return boxed
     if len(given.masks) > 1:
         raise typer.BadParameter("without -c give one at most: it shows the one object.", param_hint="--mask")
@@ -228,7 +228,7 @@ def _everything(given: Given) -> Task:
         "--candidates": given.candidates,
         "--nms-across": given.nms_across,
     }
-    _refuse(others, "does not go with --everything, which looks for all there is.")
+    refuse(others, "does not go with --everything, which looks for all there is.")
     if len(given.thresholds) > 1:
         raise typer.BadParameter("give it once with --everything.", param_hint="--threshold")
     options: dict[str, Any] = {"image_size": given.image_size}
@@ -259,10 +259,3 @@ def _read_mask(path: Path) -> BoolArray:
     from masklet.media.images import read_image
 
     return np.asarray(read_image(path).any(axis=2))
-
-
-def _refuse(options: dict[str, bool], reason: str) -> None:
-    """Stops at the first option that was given although it means nothing here."""
-    for option, given in options.items():
-        if given:
-            raise typer.BadParameter(reason, param_hint=option)

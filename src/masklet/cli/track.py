@@ -15,9 +15,9 @@ import typer
 
 from masklet.cli import options
 from masklet.cli.long_work import check_folder, loaded_model, progress_bar
-from masklet.cli.messages import say
+from masklet.cli.messages import counted, say
 from masklet.cli.track_prompts import TrackPrompts, track_prompts
-from masklet.cli.values import BOX, POINT, check_fractions
+from masklet.cli.values import BOX, POINT, check_fractions, refuse
 
 if TYPE_CHECKING:
     from masklet.inference.open_video import OpenVideo
@@ -106,7 +106,7 @@ def track(
     prompts = track_prompts(concept or (), threshold or (), exemplar or (), click or (), box or ())
     check_fractions([] if birth_threshold is None else [birth_threshold], "--birth-threshold")
     if as_json and out is None:
-        _refuse({"--masks": masks, "--mot": mot, "--vis": vis, "--resume": resume}, "with --json it needs --out.")
+        refuse({"--masks": masks, "--mot": mot, "--vis": vis, "--resume": resume}, "with --json it needs --out.")
     folder = None if as_json and out is None else (out or Path("out")) / _name_of(video)
     if folder is not None:
         check_folder(folder.parent)
@@ -160,13 +160,6 @@ def _stamp(video: str) -> list[Any]:
     return file_stamp(path) if path.exists() else []
 
 
-def _refuse(options: dict[str, bool], reason: str) -> None:
-    """Stops at the first option that was given although it means nothing here."""
-    for option, given in options.items():
-        if given:
-            raise typer.BadParameter(reason, param_hint=option)
-
-
 # --- what the user sees -----------------------------------------------------------------------------------------------
 
 
@@ -193,14 +186,14 @@ def _report(
     except KeyboardInterrupt:
         can_go_on = folder is not None and video.frame_count is not None
         hint = "; the same line with --resume goes on from there" if can_go_on else ""
-        say(f"stopped after {_counted(frames, 'frame')}{hint}", "note")
+        say(f"stopped after {counted(frames, 'frame')}{hint}", "note")
         raise
     if as_json:
         return
     sys.stdout.write(f"{video.name}: {_sentence(prompts.concepts, seen.values())}\n")
     seconds = time.perf_counter() - begun
     sys.stderr.write(
-        f"{_counted(frames, 'frame')}, {_counted(len(seen), 'object')} in {seconds:.1f} s; results are in {folder}\n"
+        f"{counted(frames, 'frame')}, {counted(len(seen), 'object')} in {seconds:.1f} s; results are in {folder}\n"
     )
 
 
@@ -211,7 +204,3 @@ def _sentence(asked: Iterable[str], found: Iterable[str]) -> str:
         f"{names.count(concept)} x {concept}" if concept in names else f"no {concept}"
         for concept in dict.fromkeys((*asked, *names))
     )
-
-
-def _counted(count: int, thing: str) -> str:
-    return f"{count} {thing}{'s' * (count != 1)}"

@@ -1,8 +1,11 @@
-"""Values of options that are more than a word or a number; what is wrong with one is a complaint that repeats it."""
+"""Values of options that are more than a word or a number, and options that do not go together.
+
+What is wrong with a value is a complaint that repeats it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -44,6 +47,21 @@ def about(text: str, option: str) -> Iterator[None]:
         yield
     except PromptError as error:
         raise typer.BadParameter(f"{text}: {error}.", param_hint=option) from error
+
+
+def refuse(options: Mapping[str, bool], reason: str) -> None:
+    """Stops at the first option that was given although it means nothing here.
+
+    Args:
+        options: whether each was given, by name.
+        reason: why it means nothing.
+
+    Raises:
+        BadParameter: one was given.
+    """
+    for option, given in options.items():
+        if given:
+            raise typer.BadParameter(reason, param_hint=option)
 
 
 def check_fractions(values: Sequence[float], option: str) -> None:
