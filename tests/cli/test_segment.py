@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import signal
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +14,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from command import masklet
+from command import COMMAND, Verb, on_terminal
 from confident import confident_file, confident_model, picture
 from masklet import Exemplar, FrameResult, ImagePredictor, InteractivePredictor, build_model, inference
 from masklet.checkpoint import save_native
 from masklet.config import TEST
 
 SCHEMA = json.loads((Path(inference.__path__[0]) / "result.schema.json").read_text())
-COMMAND = [sys.executable, "-m", "masklet"]
 
 
 @pytest.fixture(scope="module")
@@ -42,20 +38,9 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "photos"
 
 
-class Run:
-    """`masklet segment ARGUMENTS` in this process: exit code, stdout and stderr."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str], model_file: Path) -> None:
-        self.capsys, self.model_file = capsys, model_file
-
-    def __call__(self, *arguments: str | Path, model: bool = True) -> tuple[int, str, str]:
-        chosen = ["--model", str(self.model_file), "--dtype", "float32"] if model else []
-        return masklet(self.capsys, "segment", *arguments, *chosen)
-
-
 @pytest.fixture
-def segment(capsys: pytest.CaptureFixture[str], model_file: Path) -> Run:
-    return Run(capsys, model_file)
+def segment(capsys: pytest.CaptureFixture[str], model_file: Path) -> Verb:
+    return Verb("segment", capsys, model_file)
 
 
 def documents(out: str) -> list[dict[str, Any]]:
@@ -77,7 +62,7 @@ def assert_same(document: dict[str, Any], result: FrameResult) -> None:
 # --- what comes out ---------------------------------------------------------------------------------------------------
 
 
-def test_a_line_for_each_picture_and_files_in_out(segment: Run, photos: Path) -> None:
+def test_a_line_for_each_picture_and_files_in_out(segment: Verb, photos: Path) -> None:
     code, out, err = segment("photos", "-c", "dog", "-c", "red bus", "--threshold", "0.23", "--threshold", "1")
     assert code == 0
     lines = out.splitlines()
@@ -92,7 +77,7 @@ def test_a_line_for_each_picture_and_files_in_out(segment: Run, photos: Path) ->
     assert len(json.loads(Path("out/annotations.json").read_text())["images"]) == 3
 
 
-def test_json_is_one_document_per_picture_and_concept_and_nothing_else(segment: Run, photos: Path) -> None:
+def test_json_is_one_document_per_picture_and_concept_and_nothing_else(segment: Verb, photos: Path) -> None:
     before = sorted(photos.parent.rglob("*"))
     code, out, err = segment("photos/*.png", "-c", "dog", "-c", "狗 🚚", "--json")
     assert (code, err) == (0, "")
@@ -107,7 +92,7 @@ def test_json_is_one_document_per_picture_and_concept_and_nothing_else(segment: 
     assert sorted(photos.parent.rglob("*")) == before  # nothing was written
 
 
-def test_json_with_files(segment: Run, photos: Path) -> None:
+def test_json_with_files(segment: Verb, photos: Path) -> None:
     code, first, err = segment("photos/a.png", "-c", "dog", "--json", "--out", "results")
     assert (code, err) == (0, "")
     assert json.loads(Path("results/a/dog/result.json").read_text()) == documents(first)[0]
@@ -126,7 +111,7 @@ def test_json_with_files(segment: Run, photos: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("concept", ["dog", "visual"])
-def test_exemplars(segment: Run, photos: Path, options: list[str], exemplars: list[Exemplar], concept: str) -> None:
+def test_exemplars(segment: Verb, photos: Path, options: list[str], exemplars: list[Exemplar], concept: str) -> None:
     save_mask("mask.png")
     code, out, err = segment("photos/a.png", *options, "--json", "-c", concept)
     assert (code, err) == (0, "")
@@ -143,7 +128,7 @@ def save_mask(path: str) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
     return mask
 
 
-def test_an_exemplar_from_another_picture(segment: Run, photos: Path) -> None:
+def test_an_exemplar_from_another_picture(segment: Verb, photos: Path) -> None:
     code, out, _ = segment(
         "photos", "-c", "dog", "--box", "10,20,40,55", "--exemplar-from", "photos/a.png", "--json", "--image-size", "56"
     )
@@ -155,7 +140,7 @@ def test_an_exemplar_from_another_picture(segment: Run, photos: Path) -> None:
     assert_same(documents(out)[1], expected)
 
 
-def test_duplicates(segment: Run, photos: Path) -> None:
+def test_duplicates(segment: Verb, photos: Path) -> None:
     def counts(*options: str) -> list[int]:
         arguments = ["photos/a.png", "-c", "dog", "-c", "cat", "--threshold", "0", "--json"]
         return [len(one["detections"]) for one in documents(segment(*arguments, *options)[1])]
@@ -165,13 +150,13 @@ def test_duplicates(segment: Run, photos: Path) -> None:
     assert sum(across) < sum(within) < 24
 
 
-def test_yolo(segment: Run, photos: Path) -> None:
+def test_yolo(segment: Verb, photos: Path) -> None:
     assert segment("photos", "-c", "dog", "--yolo")[0] == 0
     assert sorted(path.name for path in Path("out/yolo/labels").rglob("*.txt")) == ["a.txt", "b.txt", "c.txt"]
     assert "dog" in Path("out/yolo/data.yaml").read_text()
 
 
-def test_results_are_no_pictures_of_the_next_run(segment: Run, photos: Path) -> None:
+def test_results_are_no_pictures_of_the_next_run(segment: Verb, photos: Path) -> None:
     for expected in (3, 3):
         code, out, _ = segment("photos", "-c", "dog", "--out", "photos/results")
         assert (code, len(out.splitlines())) == (0, expected)
@@ -193,7 +178,7 @@ CLICKS: dict[str, tuple[list[str], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", CLICKS)
-def test_an_object_that_is_shown(segment: Run, photos: Path, name: str) -> None:
+def test_an_object_that_is_shown(segment: Verb, photos: Path, name: str) -> None:
     options, prompt = CLICKS[name]
     mask = save_mask("mask.png")
     if "mask" in prompt:
@@ -211,7 +196,7 @@ def test_an_object_that_is_shown(segment: Run, photos: Path, name: str) -> None:
     assert_same(all_found, expected)
 
 
-def test_several_boxes_are_an_object_each(segment: Run, photos: Path) -> None:
+def test_several_boxes_are_an_object_each(segment: Verb, photos: Path) -> None:
     boxes = ["--box", "10,20,40,55", "--box", "50,5,80,30"]
     code, out, _ = segment("photos/a.png", *boxes, "--candidates")
     assert code == 0
@@ -227,7 +212,7 @@ def test_several_boxes_are_an_object_each(segment: Run, photos: Path) -> None:
     assert len(json.loads(Path("out/annotations.json").read_text())["annotations"]) == 6
 
 
-def test_everything(segment: Run, photos: Path) -> None:
+def test_everything(segment: Verb, photos: Path) -> None:
     options = ["--threshold", "0.5", "--nms", "0.6"]
     code, out, err = segment("photos/a.png", "--everything", *options, "--json")
     assert (code, err) == (0, "")
@@ -238,7 +223,7 @@ def test_everything(segment: Run, photos: Path) -> None:
     assert found["concept"] == "everything"
 
 
-def test_objects_are_done_again_only_if_the_question_is_another(segment: Run, photos: Path) -> None:
+def test_objects_are_done_again_only_if_the_question_is_another(segment: Verb, photos: Path) -> None:
     save_mask("mask.png")
     lines = [
         ["--point", "12,30"],
@@ -258,7 +243,7 @@ def test_objects_are_done_again_only_if_the_question_is_another(segment: Run, ph
     assert "[done before]" not in segment("photos/a.png", "--mask", "mask.png")[1]
 
 
-def test_a_point_outside_some_pictures(segment: Run, photos: Path) -> None:
+def test_a_point_outside_some_pictures(segment: Verb, photos: Path) -> None:
     Image.fromarray(picture(300, 400)).save(photos / "large.png")
     code, out, err = segment("photos/a.png", "photos/large.png", "--point", "200,100", "--json")
     assert code == 1
@@ -267,7 +252,7 @@ def test_a_point_outside_some_pictures(segment: Run, photos: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [["--point", "12,30"], ["--box", "1,2,30,40"], ["--everything"]])
-def test_a_model_that_cannot_be_clicked(segment: Run, photos: Path, options: list[str]) -> None:
+def test_a_model_that_cannot_be_clicked(segment: Verb, photos: Path, options: list[str]) -> None:
     save_native(build_model(replace(TEST, tracker=None), seed=0), Path("plain.safetensors"))
     code, out, err = segment("photos", *options, "--model", "plain.safetensors", model=False)
     assert (code, out, err.count("\n")) == (1, "", 1)
@@ -278,7 +263,7 @@ def test_a_model_that_cannot_be_clicked(segment: Run, photos: Path, options: lis
 # --- a run goes on ----------------------------------------------------------------------------------------------------
 
 
-def test_finished_pictures_are_not_done_again(segment: Run, photos: Path) -> None:
+def test_finished_pictures_are_not_done_again(segment: Verb, photos: Path) -> None:
     first = segment("photos/a.png", "-c", "dog")[1]
     code, out, err = segment("photos", "-c", "dog")
     assert code == 0
@@ -291,10 +276,10 @@ def test_finished_pictures_are_not_done_again(segment: Run, photos: Path) -> Non
         assert "[done before]" not in segment("photos", "-c", "dog", *change)[1]
 
 
-def test_ctrl_c_stops_and_the_same_line_goes_on(photos: Path, model_file: Path) -> None:
+def test_ctrl_c_stops_and_the_same_line_goes_on(segment: Verb, photos: Path) -> None:
     for k in range(40):
         Image.fromarray(picture(30, 40, k)).save(photos / f"more/{k:02d}.png")
-    line = [*COMMAND, "segment", "photos", "-c", "dog", "--model", str(model_file), "--dtype", "float32"]
+    line = [*COMMAND, "segment", "photos", "-c", "dog", *segment.chosen]
     process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     first = process.stdout.readline()
@@ -318,7 +303,7 @@ def test_ctrl_c_stops_and_the_same_line_goes_on(photos: Path, model_file: Path) 
 # --- how it goes wrong ------------------------------------------------------------------------------------------------
 
 
-def test_one_bad_file_is_reported_and_the_rest_are_done(segment: Run, photos: Path) -> None:
+def test_one_bad_file_is_reported_and_the_rest_are_done(segment: Verb, photos: Path) -> None:
     (photos / "b.png").write_bytes(b"no picture")
     code, out, err = segment("photos", "missing.jpg", "-c", "dog")
     assert code == 1
@@ -330,7 +315,7 @@ def test_one_bad_file_is_reported_and_the_rest_are_done(segment: Run, photos: Pa
     assert len(json.loads(Path("out/annotations.json").read_text())["images"]) == 2
 
 
-def test_an_exemplar_that_fits_some_pictures_only(segment: Run, photos: Path) -> None:
+def test_an_exemplar_that_fits_some_pictures_only(segment: Verb, photos: Path) -> None:
     Image.fromarray(picture(300, 400)).save(photos / "large.png")
     code, out, err = segment("photos/a.png", "photos/large.png", "-c", "visual", "--box", "200,100,300,250", "--json")
     assert code == 1
@@ -378,7 +363,7 @@ USAGE: dict[str, tuple[list[str], str]] = {
 
 
 @pytest.mark.parametrize(("arguments", "message"), USAGE.values(), ids=USAGE.keys())
-def test_bad_usage_is_one_line_and_2(segment: Run, photos: Path, arguments: list[str], message: str) -> None:
+def test_bad_usage_is_one_line_and_2(segment: Verb, photos: Path, arguments: list[str], message: str) -> None:
     code, out, err = segment(*arguments)
     assert (code, out) == (2, "")
     assert err.count("\n") == 1
@@ -410,7 +395,7 @@ FAILURES: dict[str, tuple[list[str], str]] = {
 
 @pytest.mark.parametrize(("arguments", "message"), FAILURES.values(), ids=FAILURES.keys())
 def test_what_concerns_all_pictures_is_one_line_and_1(
-    segment: Run, photos: Path, arguments: list[str], message: str
+    segment: Verb, photos: Path, arguments: list[str], message: str
 ) -> None:
     Path("empty").mkdir()
     Image.new("L", (90, 60)).save("black.png")
@@ -420,8 +405,8 @@ def test_what_concerns_all_pictures_is_one_line_and_1(
     assert message in err
 
 
-def test_wrong_models(segment: Run, photos: Path) -> None:
-    Path("half.safetensors").write_bytes(segment.model_file.read_bytes()[:5000])
+def test_wrong_models(segment: Verb, photos: Path) -> None:
+    Path("half.safetensors").write_bytes(segment.weights.read_bytes()[:5000])
     for name, message in (("nope.pt", "no such file"), ("half.safetensors", "half.safetensors")):
         code, out, err = segment("photos", "-c", "dog", "--model", name, model=False)
         assert (code, out, err.count("\n")) == (1, "", 1)
@@ -431,41 +416,19 @@ def test_wrong_models(segment: Run, photos: Path) -> None:
 # --- on a terminal ----------------------------------------------------------------------------------------------------
 
 
-def on_terminal(arguments: list[str], columns: int = 80) -> str:
-    """What a user sees of `masklet segment ARGUMENTS`."""
-    terminal, end = pty.openpty()
-    process = subprocess.Popen(
-        [*COMMAND, "segment", *arguments],
-        stdin=end,
-        stdout=end,
-        stderr=end,
-        env=os.environ | {"COLUMNS": str(columns), "TERM": "xterm"},
-    )
-    os.close(end)
-    seen = b""
-    try:
-        while part := os.read(terminal, 65536):
-            seen += part
-    except OSError:  # how a terminal says that the other side is gone
-        pass
-    os.close(terminal)
-    assert process.wait(60) == 0, seen
-    return seen.decode()
-
-
-def test_a_bar_on_a_terminal_only(segment: Run, photos: Path, model_file: Path) -> None:
-    arguments = ["photos", "-c", "dog", "--model", str(model_file), "--dtype", "float32"]
-    seen = on_terminal(arguments)
+def test_a_bar_on_a_terminal_only(segment: Verb, photos: Path) -> None:
+    arguments = ["photos", "-c", "dog"]
+    seen = on_terminal("segment", *arguments, *segment.chosen)
     assert "3/3" in seen
     assert "photos/more/c.png: " in seen
-    assert "\x1b" not in "".join(segment(*arguments, model=False)[1:])
+    assert "\x1b" not in "".join(segment(*arguments)[1:])
     # JSON on a terminal stays one line per document: no bar that would break it.
-    seen = on_terminal([*arguments, "--json"], columns=40)
+    seen = on_terminal("segment", *arguments, *segment.chosen, "--json", columns=40)
     assert "3/3" not in seen
     assert len(documents(seen)) == 3
 
 
-def test_help_fits_a_terminal_and_names_the_fixed_options(segment: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_help_fits_a_terminal_and_names_the_fixed_options(segment: Verb, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     code, out, _ = segment("--help", model=False)
     assert code == 0

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import signal
 import subprocess
 import sys
@@ -19,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from command import masklet
+from command import COMMAND, Verb, on_terminal
 from film_cases import write_film
 from follow_cases import clip, model_file
 from masklet import Exemplar, VideoPredictor, load_model
@@ -30,7 +28,6 @@ from masklet.media.span import Seconds, Span
 from masklet.model.build import build_model
 
 SCHEMA = json.loads(files("masklet.inference").joinpath("frame.schema.json").read_text(encoding="utf-8"))
-COMMAND = [sys.executable, "-m", "masklet"]
 LOW = ["--threshold", "0.02", "--birth-threshold", "0.02", "--max-objects", "4"]
 POLICY = VideoPolicy(birth_score=0.02, max_masklets=4)
 
@@ -47,27 +44,17 @@ def film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return write_film(Path("clip.mp4"), frames=clip(), size_wh=(90, 60))
 
 
-class Run:
-    """`masklet track ARGUMENTS` in this process: exit code, stdout and stderr."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str], weights: Path) -> None:
-        self.capsys, self.weights = capsys, weights
+class Track(Verb):
+    """`masklet track`, and the same in Python."""
 
     def predictor(self, policy: VideoPolicy | None = None) -> VideoPredictor:
-        """In Python. Of the same file: weights that lie elsewhere in memory are multiplied in another order."""
+        """Of the same file: weights that lie elsewhere in memory are multiplied in another order."""
         return VideoPredictor(load_model(self.weights, dtype="float32"), policy=policy)
-
-    @property
-    def chosen(self) -> list[str]:
-        return ["--model", str(self.weights), "--dtype", "float32"]
-
-    def __call__(self, *arguments: str | Path, model: bool = True) -> tuple[int, str, str]:
-        return masklet(self.capsys, "track", *arguments, *(self.chosen if model else []))
 
 
 @pytest.fixture
-def track(capsys: pytest.CaptureFixture[str], weights: Path) -> Run:
-    return Run(capsys, weights)
+def track(capsys: pytest.CaptureFixture[str], weights: Path) -> Track:
+    return Track("track", capsys, weights)
 
 
 def lines(text: str) -> list[dict[str, Any]]:
@@ -81,7 +68,7 @@ def numbers(documents: list[dict[str, Any]]) -> list[int]:
 # --- what comes out ---------------------------------------------------------------------------------------------------
 
 
-def test_files_a_sentence_and_a_summary(track: Run, film: Path) -> None:
+def test_files_a_sentence_and_a_summary(track: Track, film: Path) -> None:
     code, out, err = track(film, "-c", "dog", "-c", "red bus", "--threshold", "0.02", "--threshold", "1", *LOW[2:])
     assert code == 0
     assert out == "clip.mp4: 4 x dog, no red bus\n"
@@ -94,7 +81,7 @@ def test_files_a_sentence_and_a_summary(track: Run, film: Path) -> None:
         jsonschema.validate(document, SCHEMA)
 
 
-def test_the_same_as_in_python(track: Run, film: Path) -> None:
+def test_the_same_as_in_python(track: Track, film: Path) -> None:
     code, out, err = track(film, "-c", "dog", *LOW, "--json")
     assert (code, err) == (0, "")
     with track.predictor(POLICY).open(film) as video:
@@ -104,7 +91,7 @@ def test_the_same_as_in_python(track: Run, film: Path) -> None:
     assert not Path("out").exists()
 
 
-def test_json_with_files(track: Run, film: Path) -> None:
+def test_json_with_files(track: Track, film: Path) -> None:
     code, out, err = track(
         film, "-c", "dog", *LOW, "--json", "--out", "found", "--no-film", "--masks", "--mot", "--vis"
     )
@@ -123,13 +110,13 @@ def test_json_with_files(track: Run, film: Path) -> None:
         (["--every", "0.1s"], Span(every=Seconds(0.1))),
     ],
 )
-def test_spans(track: Run, film: Path, options: list[str], span: Span) -> None:
+def test_spans(track: Track, film: Path, options: list[str], span: Span) -> None:
     code, out, _ = track(film, "-c", "dog", "--json", *options)
     assert code == 0
     assert numbers(lines(out)) == span.indices([k / 25 for k in range(12)])
 
 
-def test_what_is_shown(track: Run, film: Path) -> None:
+def test_what_is_shown(track: Track, film: Path) -> None:
     """Clicks of one object on one frame go together, with its box; exemplars belong to the concepts, or to none."""
     shown = ["--click", "2:7:40,30", "--click", "2:7:5,5,0", "--box", "2:7:10,10,70,50", "--click", "4:3:50,20"]
     code, out, _ = track(film, *shown, "--json")
@@ -154,7 +141,7 @@ def test_what_is_shown(track: Run, film: Path) -> None:
         assert lines(out) == expected
 
 
-def test_folders_pictures_and_other_sizes(track: Run, film: Path) -> None:
+def test_folders_pictures_and_other_sizes(track: Track, film: Path) -> None:
     Path("frames.d").mkdir()
     for number, frame in enumerate(clip(3)):
         Image.fromarray(frame).save(f"frames.d/{number}.png")
@@ -182,7 +169,7 @@ def test_a_pipe(weights: Path, film: Path) -> None:
 # --- runs that are cut ------------------------------------------------------------------------------------------------
 
 
-def test_ctrl_c_and_the_same_line_with_resume(track: Run, weights: Path, film: Path) -> None:
+def test_ctrl_c_and_the_same_line_with_resume(track: Track, weights: Path, film: Path) -> None:
     film = write_film(Path("clip.mp4"), frames=clip(40), size_wh=(90, 60))  # long enough to be cut
     options = ["-c", "dog", *LOW, "--mot"]
     assert track(film, *options, "--out", "whole")[0] == 0
@@ -235,7 +222,7 @@ USAGE: dict[str, tuple[list[str], str]] = {
 
 
 @pytest.mark.parametrize(("options", "message"), USAGE.values(), ids=USAGE.keys())
-def test_bad_usage_is_one_line_and_2(track: Run, film: Path, options: list[str], message: str) -> None:
+def test_bad_usage_is_one_line_and_2(track: Track, film: Path, options: list[str], message: str) -> None:
     code, out, err = track(film, *options)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert message in err
@@ -270,7 +257,9 @@ FAILURES: dict[str, tuple[list[str], str]] = {
 
 
 @pytest.mark.parametrize(("arguments", "message"), FAILURES.values(), ids=FAILURES.keys())
-def test_what_cannot_be_followed_is_one_line_and_1(track: Run, film: Path, arguments: list[str], message: str) -> None:
+def test_what_cannot_be_followed_is_one_line_and_1(
+    track: Track, film: Path, arguments: list[str], message: str
+) -> None:
     Path("empty.mp4").write_bytes(b"")
     for folder in ("empty", "sizes", "mine/clip"):
         Path(folder).mkdir(parents=True)
@@ -291,7 +280,7 @@ def write_sound(path: Path) -> None:
         sound.writeframes(np.zeros(8000, dtype=np.int16).tobytes())
 
 
-def test_a_cut_film_and_missing_frames_are_told_and_the_rest_is_done(track: Run, film: Path) -> None:
+def test_a_cut_film_and_missing_frames_are_told_and_the_rest_is_done(track: Track, film: Path) -> None:
     long = write_film(Path("long.mkv"), frames=clip(40), size_wh=(90, 60))
     Path("cut.mkv").write_bytes(long.read_bytes()[: long.stat().st_size * 2 // 3])
     code, out, err = track("cut.mkv", "-c", "dog", "--json")
@@ -309,14 +298,14 @@ def test_a_cut_film_and_missing_frames_are_told_and_the_rest_is_done(track: Run,
     assert "frames missing: 2, the first of them number 4" in err
 
 
-def test_models_that_cannot_follow(track: Run, film: Path) -> None:
+def test_models_that_cannot_follow(track: Track, film: Path) -> None:
     save_native(build_model(replace(TEST, tracker=None, tracker_neck=False), seed=0), Path("still.safetensors"))
     code, out, err = track(film, "-c", "dog", "--model", "still.safetensors", model=False)
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert "has no tracker, so it cannot follow anything: load another" in err
 
 
-def test_without_pyav(track: Run, film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pyav(track: Track, film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("frames").mkdir()
     Image.fromarray(clip(1)[0]).save("frames/0.png")
     monkeypatch.setitem(sys.modules, "av", None)
@@ -330,29 +319,12 @@ def test_without_pyav(track: Run, film: Path, monkeypatch: pytest.MonkeyPatch) -
 # --- on a terminal ----------------------------------------------------------------------------------------------------
 
 
-def test_a_bar_on_a_terminal_only(track: Run, weights: Path, film: Path) -> None:
-    terminal, end = pty.openpty()
-    process = subprocess.Popen(
-        [*COMMAND, "track", "clip.mp4", "-c", "dog", *track.chosen],
-        stdin=end,
-        stdout=end,
-        stderr=end,
-        env=os.environ | {"COLUMNS": "80", "TERM": "xterm"},
-    )
-    os.close(end)
-    seen = b""
-    try:
-        while part := os.read(terminal, 65536):
-            seen += part
-    except OSError:  # how a terminal says that the other side is gone
-        pass
-    os.close(terminal)
-    assert process.wait(60) == 0, seen
-    assert b"12/12" in seen
-    assert b"\x1b" not in "".join(track(film, "-c", "dog")[1:]).encode()
+def test_a_bar_on_a_terminal_only(track: Track, film: Path) -> None:
+    assert "12/12" in on_terminal("track", "clip.mp4", "-c", "dog", *track.chosen)
+    assert "\x1b" not in "".join(track(film, "-c", "dog")[1:])
 
 
-def test_help_fits_a_terminal_and_names_the_options(track: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_help_fits_a_terminal_and_names_the_options(track: Track, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     code, out, _ = track("--help", model=False)
     assert code == 0
