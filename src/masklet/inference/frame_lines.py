@@ -9,14 +9,14 @@ import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, NamedTuple, Self
+from typing import Any, BinaryIO, NamedTuple
 
 from masklet.errors import DataError, OutputError
 from masklet.inference.video_result import VideoResult
+from masklet.media.closed_at_end import ClosedAtEnd
 
 
-class FrameLines:
+class FrameLines(ClosedAtEnd):
     """Writes results to a file, line by line; a context manager.
 
     Attributes:
@@ -62,14 +62,6 @@ class FrameLines:
         with self._told():
             self._file.truncate(self.size)
             self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:

@@ -13,8 +13,7 @@ import functools
 from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import torch
 from numpy.typing import ArrayLike
@@ -36,13 +35,14 @@ from masklet.inference.video_frames import VideoFrames
 from masklet.inference.video_pass import Direction, Leg, PassedPicture, VideoPass, Waiting, legs_of
 from masklet.inference.video_result import VideoResult, video_result
 from masklet.inference.video_state import VideoState
+from masklet.media.closed_at_end import ClosedAtEnd
 from masklet.media.span import Span
 from masklet.media.video_source import VideoSource
 from masklet.model.detector import Detector
 from masklet.types import VISUAL, Detections, Exemplar
 
 
-class OpenVideo:
+class OpenVideo(ClosedAtEnd):
     """A video in which things are looked for and followed. `VideoPredictor.open` makes it.
 
     Concepts, exemplars and clicks may be given at any time, several before one pass, and none throws away what was
@@ -396,14 +396,6 @@ class OpenVideo:
         """Ends reading. May be called again."""
         self._is_closed = True
         self._source.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     # --- inside -------------------------------------------------------------------------------------------------------
 

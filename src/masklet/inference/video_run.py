@@ -23,8 +23,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import torch
 
@@ -38,6 +37,7 @@ from masklet.inference.video_coco import write_video_coco
 from masklet.inference.video_pass import Direction
 from masklet.inference.video_result import VideoResult
 from masklet.inference.video_state import VideoState, read_state, write_state
+from masklet.media.closed_at_end import ClosedAtEnd
 from masklet.media.film_container import load_av
 from masklet.render.overlay_film import OverlayFilm
 
@@ -144,7 +144,7 @@ def run_video(
 # --- what is written --------------------------------------------------------------------------------------------------
 
 
-class _Files:
+class _Files(ClosedAtEnd):
     """All files of a run while it lasts; whole when the block ends, however it ends.
 
     Args:
@@ -183,12 +183,8 @@ class _Files:
             if sink is not None:
                 sink.add(result)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Finishes the film and the lines, then writes what is made of all lines."""
         with ExitStack() as last:  # each is done even if one before it fails
             last.callback(_write_documents, self._video, self._folder, self._wanted)
             last.callback(self._lines.close)

@@ -10,12 +10,12 @@ import contextlib
 import os
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from masklet.errors import OutputError, VideoError
+from masklet.media.closed_at_end import ClosedAtEnd
 from masklet.media.film_container import codec_threads, exact_rate, load_av, reason
 from masklet.media.film_encoders import FILM_KINDS, choose_encoder, encoder_options
 from masklet.media.film_pixels import BT709, STUDIO_RANGE, to_picture
@@ -36,7 +36,7 @@ Exact for 24, 25, 30, 50, 60, 29.97 and 59.94 frames a second. MPEG-4 allows no 
 _KEY_FRAME_EVERY = 60  # frames; the usual 250 makes going to a place in a player slow
 
 
-class FilmWriter:
+class FilmWriter(ClosedAtEnd):
     """Writes frames to a film, in the order given; a context manager.
 
     The film is written beside its place under a name of its own and moved there when it is closed, also when the block
@@ -129,14 +129,6 @@ class FilmWriter:
         except (self._av.FFmpegError, OSError) as error:
             raise self._failed(error) from error
         self._is_closed = True
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _stamp(self, time_s: float | None) -> int:
         if time_s is None:

@@ -6,13 +6,14 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Generic, TypeVar
+
+from masklet.media.closed_at_end import ClosedAtEnd
 
 ItemT = TypeVar("ItemT")
 
 
-class ReadAhead(Iterator[ItemT], Generic[ItemT]):
+class ReadAhead(ClosedAtEnd, Iterator[ItemT], Generic[ItemT]):
     """The items of a generator, which runs on a thread of its own until `depth` items wait.
 
     An error of the generator is raised here after the items before it. The thread ends with the generator, with
@@ -57,14 +58,6 @@ class ReadAhead(Iterator[ItemT], Generic[ItemT]):
         """
         self._end(error)
         self._thread.join()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __del__(self) -> None:
         # Does not wait for the thread: garbage is collected anywhere, also where the thread waits for just this one.

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from types import TracebackType
-from typing import NoReturn, Self
+from typing import NoReturn
 
 from masklet.errors import VideoError
+from masklet.media.closed_at_end import ClosedAtEnd
 from masklet.media.images import Pixels
 from masklet.media.read_ahead import ReadAhead
 from masklet.media.span import Span
@@ -71,7 +71,7 @@ class VideoFacts:
     pixel_aspect: float = 1.0
 
 
-class VideoSource(ABC):
+class VideoSource(ClosedAtEnd):
     """Frames of one size, in order of time. Use it as a context manager, or close it.
 
     Any number of readers may be open, each at its own place, and used from any thread; of a source that cannot seek
@@ -160,14 +160,6 @@ class VideoSource(ABC):
         for reader in readers:
             reader.close(self._closed_error())
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     @abstractmethod
     def _forward(self, span: Span) -> Generator[Frame, None, None]:
         """The frames of a span; runs on the reader's thread."""
@@ -185,8 +177,8 @@ class VideoSource(ABC):
     @abstractmethod
     def _count_frames(self) -> int: ...
 
-    def _interrupt(self) -> None:  # noqa: B027 - most sources never wait for anybody
-        """Makes a reader that waits for its source return soon."""
+    def _interrupt(self) -> None:
+        """Makes a reader that waits for its source return soon; most sources never wait for anybody."""
 
     def _indices(self, span: Span) -> list[int]:
         return span.indices(self.times_s()) or self._fail_empty(span)
