@@ -311,7 +311,8 @@ def test_few_frames_are_alive_at_a_time(
                 most = max(most, alive() - before)
     assert seen == count
     # The caller's, those that wait, one made and one being made, each as a `Frame` and decoded.
-    assert ahead <= most <= 1 + ahead + 2 * 2 + (part if backward and kind == "film" else 0)
+    # How many wait when they are counted is up to the threads; the caller's is always there.
+    assert 1 <= most <= 1 + ahead + 2 * 2 + (part if backward and kind == "film" else 0)
 
 
 def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
