@@ -17,10 +17,10 @@ from typing import Any
 from masklet.errors import InputError
 from masklet.ops.masks import encode_rle, rle_areas, rle_boxes
 from masklet.synthetic.clips import Clip
+from masklet.synthetic.data_folder import ending_of, made_of, new_folder, save_image, write_document
 from masklet.synthetic.phrases import Question
 from masklet.synthetic.sprites import SpriteSheet, default_sheet
 from masklet.synthetic.world import Split, make_clip
-from masklet.synthetic.writer import IMAGE_FORMATS, new_folder, save_image, write_document
 
 
 def write_clips(
@@ -60,16 +60,10 @@ def write_clips(
             f"expected 1 frame or more, and count, seed and questions of 0 or more, got {frames}, {count}, {seed} and "
             f"{questions}"
         )
-    if image_format not in IMAGE_FORMATS:
-        raise InputError(f"image_format must be one of {sorted(IMAGE_FORMATS)}, got {image_format!r}")
+    ending = ending_of(image_format)
     chosen = default_sheet() if sheet is None else sheet
     document: dict[str, Any] = {
-        "info": {
-            "description": "masklet synthetic clips",
-            "split": split.name,
-            "first_seed": seed,
-            "sprites_sha256": chosen.source_hash,
-        },
+        "info": made_of("clips", chosen, split, seed),
         "videos": [],
         "annotations": [],
         "categories": [],
@@ -80,10 +74,10 @@ def write_clips(
         for video_idx in range(count):
             clip, asked = make_clip(split, seed + video_idx, size_hw, frames, questions=questions, sheet=chosen)
             folder = f"frames/{video_idx:06d}"
-            names = [f"{folder}/{frame:05d}{IMAGE_FORMATS[image_format]}" for frame in range(frames)]
+            names = [f"{folder}/{frame:05d}{ending}" for frame in range(frames)]
             (aside / folder).mkdir(parents=True)
             for name, picture in zip(names, clip.frames, strict=True):
-                save_image(picture, aside / name, image_format)
+                save_image(picture, aside / name)
             video: dict[str, Any] = {
                 "id": video_idx + 1,
                 "video_name": folder,
