@@ -6,7 +6,9 @@ do not give equal masks (10.1).
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 import torch
@@ -90,6 +92,12 @@ class SAM3InteractiveImagePredictor:
             features = self.tracker.features(levels)
             pictures.append(ClickedPicture(features=features, size_hw=(pixels.shape[0], pixels.shape[1])))
         self._pictures = tuple(pictures)
+
+    def holding(self, pictures: Sequence[ClickedPicture]) -> Self:
+        """One like this that holds other pictures; this one keeps its own."""
+        other = copy.copy(self)
+        other._pictures = tuple(pictures)
+        return other
 
     # --- clicks -------------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
-from masklet.compat.clicks import Answer, Answers, ClickedPicture, Form, Prompt, answer_clicks, answer_each
+from masklet.compat.clicks import Answer, Answers, ClickedPicture
 from masklet.compat.sam3.model.sam1_task_predictor import SAM3InteractiveImagePredictor
 from masklet.errors import InputError
 from masklet.model.detector import Detector
@@ -58,10 +58,10 @@ class Sam3Image(nn.Module):
             InputError: the model was built without clicks, or the state has no picture or several.
             PromptError: as there.
         """
-        predictor, (picture,) = self._clicked(inference_state, "original_height", "set_image")
-        prompt = Prompt(point_coords, point_labels, box, mask_input)
-        form = Form(multimask_output, return_logits, normalize_coords)
-        return answer_clicks(predictor.tracker, picture, prompt, form, predictor.cleanup)
+        predictor = self._predictor_of(inference_state, "original_height", "set_image")
+        return predictor.predict(
+            point_coords, point_labels, box, mask_input, multimask_output, return_logits, normalize_coords
+        )
 
     def predict_inst_batch(
         self,
@@ -80,15 +80,12 @@ class Sam3Image(nn.Module):
             InputError: the model was built without clicks, or the state is not of `set_image_batch`.
             PromptError: lists of another length, and as `predict_inst`.
         """
-        predictor, pictures = self._clicked(inference_state, "original_heights", "set_image_batch")
+        predictor = self._predictor_of(inference_state, "original_heights", "set_image_batch")
         prompts = (point_coords_batch, point_labels_batch, box_batch, mask_input_batch)
-        form = Form(multimask_output, return_logits, normalize_coords)
-        return answer_each(predictor.tracker, pictures, prompts, form, predictor.cleanup)
+        return predictor.predict_batch(*prompts, multimask_output, return_logits, normalize_coords)
 
-    def _clicked(
-        self, state: dict[str, Any], height_key: str, setter: str
-    ) -> tuple[SAM3InteractiveImagePredictor, list[ClickedPicture]]:
-        """Who answers, and the pictures of a state, one or those of a batch."""
+    def _predictor_of(self, state: dict[str, Any], height_key: str, setter: str) -> SAM3InteractiveImagePredictor:
+        """Who answers clicks on the pictures of a state, one or those of a batch."""
         if self.inst_interactive_predictor is None:
             raise InputError(
                 "predict_inst needs a model for clicks: use build_sam3_image_model(enable_inst_interactivity=True)"
@@ -105,7 +102,9 @@ class Sam3Image(nn.Module):
             for sizes in (state[height_key], state[height_key.replace("height", "width")])
         )
         levels = (level.split(1) for level in known["backbone_fpn"])
-        return self.inst_interactive_predictor, [
-            ClickedPicture(features=TrackerFeatures(fine=fine, middle=middle, coarse=coarse), size_hw=(height, width))
-            for fine, middle, coarse, height, width in zip(*levels, heights, widths, strict=True)
-        ]
+        return self.inst_interactive_predictor.holding(
+            [
+                ClickedPicture(features=TrackerFeatures(fine=fine, middle=middle, coarse=coarse), size_hw=(high, wide))
+                for fine, middle, coarse, high, wide in zip(*levels, heights, widths, strict=True)
+            ]
+        )
