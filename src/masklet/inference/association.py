@@ -27,10 +27,9 @@ from torch import Tensor
 
 from masklet.inference.policy import VideoPolicy
 from masklet.inference.selection import without_duplicates
-from masklet.ops.masks import mask_iou
+from masklet.ops.masks import BoolArray, mask_iou
 from masklet.types import Detections
 
-BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
 

@@ -37,8 +37,8 @@ import numpy.typing as npt
 from masklet.errors import InputError
 from masklet.inference.association import Association, Births
 from masklet.inference.policy import VideoPolicy
+from masklet.ops.masks import BoolArray
 
-BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
 

@@ -18,9 +18,8 @@ from torch import Tensor
 
 from masklet.inference.lifecycle import JUST_BORN, NEVER, Masklets
 from masklet.inference.policy import VideoPolicy
-from masklet.ops.masks import mask_iou
+from masklet.ops.masks import BoolArray, mask_iou
 
-BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 
 _LATER_THAN_ALL = np.iinfo(np.int64).max

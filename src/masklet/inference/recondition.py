@@ -19,9 +19,8 @@ from masklet.inference.association import Association, FrameDetections
 from masklet.inference.lifecycle import Masklets
 from masklet.inference.policy import VideoPolicy
 from masklet.ops.boxes import cxcywh_to_xyxy, iou_xyxy
-from masklet.ops.masks import masks_to_boxes
+from masklet.ops.masks import BoolArray, masks_to_boxes
 
-BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 
 

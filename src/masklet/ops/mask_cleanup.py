@@ -17,7 +17,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-BoolArray = npt.NDArray[np.bool_]
+from masklet.ops.masks import BoolArray
 
 OUTSIDE = -10.0
 """The highest logit of a pixel that a mask has lost: outside for certain."""

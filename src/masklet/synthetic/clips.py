@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from masklet.errors import InputError
+from masklet.ops.masks import BoolArray
 from masklet.synthetic.backgrounds import TRAIN_FAMILIES, paint_background
 from masklet.synthetic.camera import blurred, lit, noisy
 from masklet.synthetic.cast import Actor, CastSettings, draw_cast, weighted_choice
@@ -29,7 +30,6 @@ from masklet.synthetic.sprites import SpriteSheet
 from masklet.synthetic.symbols import Symbol
 
 UInt8Array = npt.NDArray[np.uint8]
-BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 
 KINDS = ("gentle", "crossing", "leaving", "turning", "shaking", "alike")

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from masklet.errors import InputError
+from masklet.ops.masks import BoolArray
 from masklet.synthetic.backgrounds import TRAIN_FAMILIES, paint_background
 from masklet.synthetic.camera import blurred, compressed, lit, noisy
 from masklet.synthetic.cast import Actor, CastSettings, draw_cast, draw_colour, symbol_pool, weighted_choice
@@ -21,7 +22,6 @@ from masklet.synthetic.sprites import SpriteSheet
 from masklet.synthetic.symbols import Symbol
 
 UInt8Array = npt.NDArray[np.uint8]
-BoolArray = npt.NDArray[np.bool_]
 
 _MIN_VISIBLE_FRACTION = 0.25  # of a sprite's pixels; sprites that show less are taken out
 _MIN_VISIBLE_PX = 24  # pixels; smaller remains are taken out as well
