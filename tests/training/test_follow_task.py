@@ -19,7 +19,7 @@ from masklet.training.clip_batches import ClipBatchMaker
 from masklet.training.follow import FollowSteps, follow_loss
 from masklet.training.follow_task import DEFAULT_TRACKER_RECIPE, FollowRecipe, FollowStage, FollowTask
 from masklet.training.loop import Loop
-from masklet.types import PointPrompts
+from masklet.types import PointPrompts, TrackerFeatures
 
 CPU = torch.device("cpu")
 STEPS = FollowSteps(clips=2, frames=3, objects=2)
@@ -82,10 +82,7 @@ def _shrunk(mask: np.ndarray) -> np.ndarray:
 
 def test_every_part_of_the_tracker_learns_and_nothing_else(sheet: SpriteSheet, clip_maker: ClipBatchMaker) -> None:
     model = task(sheet).model
-    assert {name.split(".")[0] for name, one in model.named_parameters() if one.requires_grad} == {
-        "tracker",
-        "tracker_neck",
-    }
+    assert {name.split(".")[0] for name, one in model.named_parameters() if one.requires_grad} == {"tracker"}
     reached = set()
     for seed in range(12):
         torch.manual_seed(seed)
@@ -150,7 +147,7 @@ def test_a_run_that_was_cut_ends_like_one_that_was_not(tmp_path: Path, sheet: Sp
     assert learned > 20, "averages of the tracker are what is written"
 
 
-def test_the_neck_begins_as_the_detectors_with_unit_variance(sheet: SpriteSheet) -> None:
+def test_the_neck_is_the_detectors_with_unit_variance(sheet: SpriteSheet) -> None:
     base = build_model("test", seed=5)
     model = task(sheet).model
     assert model.tracker_neck is not None
@@ -160,6 +157,24 @@ def test_the_neck_begins_as_the_detectors_with_unit_variance(sheet: SpriteSheet)
         torch.testing.assert_close(wanted, factor * level)
         # Other pictures than those it was measured on.
         assert 0.4 < level.std() < 2.5
+
+
+def test_a_frame_begins_by_reading_memory_where_it_looks_alike(sheet: SpriteSheet) -> None:
+    tracker = task(sheet).model.tracker
+    assert tracker is not None
+    frame = torch.randn(1, 16, 6, 6, generator=torch.Generator().manual_seed(0))
+
+    def remembered(coarse: torch.Tensor) -> torch.Tensor:
+        features = TrackerFeatures(fine=coarse, middle=coarse, coarse=coarse)
+        return tracker.encode_memory(features, torch.zeros(1, 84, 84), torch.ones(1), binary=True)
+
+    places, seen = frame.flatten(2).transpose(1, 2), remembered(frame) - remembered(torch.zeros_like(frame))
+    for layer in tracker.memory_attention.layers:
+        attention = layer.memory_attention
+        scores = attention.q(places) @ (seen @ attention.k.weight.T).transpose(1, 2)
+        # By the lengths of what both come to, none is nearer than the place itself.
+        nearness = scores[0] / (scores[0].diagonal()[:, None] * scores[0].diagonal()).sqrt()
+        assert (scores[0].diagonal() > 0).all() and nearness.max() < 1 + 1e-4
 
 
 def test_a_detector_of_another_size_is_refused(sheet: SpriteSheet) -> None:

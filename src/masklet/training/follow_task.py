@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from masklet.config import DEFAULT_TRACKER, TrackerConfig, preset
 from masklet.errors import ConfigError
+from masklet.layers.attention import ProjectedAttention
 from masklet.model.build import build_model
 from masklet.model.detector import Detector
 from masklet.synthetic.sprites import SpriteSheet
@@ -48,11 +49,17 @@ DEFAULT_TRACKER_RECIPE = FollowRecipe(
     stages=(
         FollowStage(
             name="click",
-            steps=1500,
+            steps=1000,
             rate=1e-3,
             follow=FollowSteps(clips=12, frames=1, masks=0.0, boxes=0.4, corrections=1, later=0.0),
         ),
-        FollowStage(name="follow", steps=1500, rate=8e-4),
+        FollowStage(
+            name="follow shortly",
+            steps=1500,
+            rate=8e-4,
+            follow=FollowSteps(clips=6, frames=3, masks=0.6, boxes=0.2, corrections=1, later=0.0),
+        ),
+        FollowStage(name="follow", steps=1200, rate=8e-4),
         FollowStage(
             name="follow finely",
             steps=500,
@@ -68,10 +75,10 @@ DEFAULT_TRACKER_RECIPE = FollowRecipe(
 
 
 class FollowTask(StagedTask[FollowRecipe]):
-    """The tracker of a model, from random weights; all else stays as it is.
+    """The tracker of a model; all else stays as it is.
 
-    Its neck begins as the detector's, with levels of unit variance: the detector's are far stronger than the places
-    of clicks that are added to them, so that a tracker would see where a click is only after thousands of steps.
+    Its neck is the detector's with levels of unit variance (`copy_neck`) and does not learn; the rest begins at random,
+    but for what reads memory (`match_memory`).
 
     Args:
         recipe: what to train.
@@ -94,9 +101,10 @@ class FollowTask(StagedTask[FollowRecipe]):
         model = build_model(config, seed=recipe.seed)
         own = {name: value for name, value in base.state_dict().items() if not name.startswith(TRACKER)}
         model.load_state_dict({**model.state_dict(), **own})
-        learn_only(model, lambda name: name.startswith(TRACKER))
+        learn_only(model, lambda name: name.startswith("tracker."))
         self._batches = _Steps(recipe, ClipBatchMaker(config.vision.patch_size, sheet))
-        begin_neck(model, self._batches[0][0].pixels.flatten(0, 1))
+        copy_neck(model, self._batches[0][0].pixels.flatten(0, 1))
+        match_memory(model, seed=recipe.seed)
         super().__init__(recipe, model.to(device).train())
 
     def batches(self) -> Dataset[tuple[ClipBatch]]:
@@ -110,8 +118,11 @@ class FollowTask(StagedTask[FollowRecipe]):
 
 
 @torch.no_grad()
-def begin_neck(model: Detector, pixels: Tensor) -> None:
+def copy_neck(model: Detector, pixels: Tensor) -> None:
     """Makes the tracker's neck the detector's, every level divided by its standard deviation.
+
+    The detector's levels are far stronger than the places of clicks and the masks of memory that are added to them.
+    So would levels be that learn: they grow until nothing that is added counts, and what is remembered is not read.
 
     Args:
         model: on the CPU.
@@ -124,6 +135,22 @@ def begin_neck(model: Detector, pixels: Tensor) -> None:
         deviation = level.std()
         for parameter in part.smooth.parameters():  # type: ignore[union-attr]  # a NeckLevel in a ModuleList
             parameter /= deviation
+
+
+@torch.no_grad()
+def match_memory(model: Detector, *, seed: int) -> None:
+    """Lets a frame read memory where both look alike, from the first step on.
+
+    Queries are projected as the memory encoder projects the frame, then both by the same random orthogonal matrix; with
+    random projections all places are read alike, and masks of memory become a number.
+    """
+    assert model.tracker is not None
+    encoder, generator = model.tracker.memory_encoder, torch.Generator().manual_seed(seed)
+    remembered = encoder.project.weight[:, :, 0, 0] @ encoder.image_project.weight[:, :, 0, 0]  # (Cm, C)
+    for layer in model.tracker.memory_attention.layers:
+        attention: ProjectedAttention = layer.memory_attention  # type: ignore[assignment]  # a MemoryLayer in a ModuleList
+        nn.init.orthogonal_(attention.k.weight, generator=generator)
+        attention.q.weight.copy_(attention.k.weight @ remembered)
 
 
 class _Steps(Dataset[tuple[ClipBatch]]):
