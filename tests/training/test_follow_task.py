@@ -16,6 +16,7 @@ from masklet.model.neck import Neck
 from masklet.synthetic.sprites import SpriteSheet
 from masklet.synthetic.world import TRAIN, make_clip
 from masklet.training.clip_batches import ClipBatchMaker
+from masklet.training.distributed import Processes
 from masklet.training.follow import FollowSteps, follow_loss
 from masklet.training.follow_task import DEFAULT_TRACKER_RECIPE, FollowRecipe, FollowStage, FollowTask
 from masklet.training.loop import Loop
@@ -180,3 +181,23 @@ def test_a_frame_begins_by_reading_memory_where_it_looks_alike(sheet: SpriteShee
 def test_a_detector_of_another_size_is_refused(sheet: SpriteSheet) -> None:
     with pytest.raises(ConfigError, match="another configuration"):
         FollowTask(DEFAULT_TRACKER_RECIPE, build_model("test", seed=0), device=CPU, sheet=sheet)
+
+
+def test_processes_share_the_parts_of_a_step(sheet: SpriteSheet) -> None:
+    alone, step = task(sheet), 3
+    parts = alone.batches()[step]
+    assert len(parts) == RECIPE.parts == 2 and not torch.equal(parts[0].pixels, parts[1].pixels)
+    for rank, part in enumerate(parts):
+        processes = Processes(rank=rank, world_size=2)
+        one = FollowTask(RECIPE, build_model("test", seed=5), device=CPU, sheet=sheet, processes=processes)
+        (own,) = one.batches()[step]
+        assert torch.equal(own.pixels, part.pixels) and torch.equal(own.boxes_xyxy_px, part.boxes_xyxy_px)
+        # What a user does there does not depend on what the process did before.
+        torch.manual_seed(rank)
+        losses = [one.loss(own, step)[0], alone.loss(part, step)[0]]
+        assert torch.equal(*losses)
+
+
+def test_parts_that_cannot_be_shared_are_refused(sheet: SpriteSheet) -> None:
+    with pytest.raises(ConfigError, match="2 parts of a step cannot be shared by 3 processes"):
+        FollowTask(RECIPE, build_model("test"), device=CPU, sheet=sheet, processes=Processes(rank=0, world_size=3))

@@ -74,10 +74,8 @@ def train(
     with joined(device) as (processes, place):
         if tunes:
             loop = _tune(Path(what), changes or [], folder, place, processes, check=check)
-        elif processes.world_size > 1:
-            raise InputError(f"{what} is trained by one process, got {processes.world_size}; start it without torchrun")
         else:
-            loop = Loop(_recipe(what, base, scale, place), folder, device=place)
+            loop = Loop(_recipe(what, base, scale, place, processes), folder, device=place, processes=processes)
         if loop is None:
             return
         with _progress(loop, Path(what).stem) as report:
@@ -90,8 +88,10 @@ def train(
     sys.stdout.write(f"{loop.task.loads_after}{best if best.exists() else loop.folder / 'weights.safetensors'}\n")
 
 
-def _recipe(name: str, base: str, scale: float, device: torch.device) -> Task:
+def _recipe(name: str, base: str, scale: float, device: torch.device, processes: Processes) -> Task:
     if name == _DETECTOR:
+        if processes.world_size > 1:
+            raise InputError(f"{name} is trained by one process, got {processes.world_size}; start it without torchrun")
         from masklet.training.recipe import DEFAULT_RECIPE
         from masklet.training.world_task import WorldTask
 
@@ -100,7 +100,8 @@ def _recipe(name: str, base: str, scale: float, device: torch.device) -> Task:
     from masklet.training.follow_task import DEFAULT_TRACKER_RECIPE, FollowTask
 
     recipe = DEFAULT_TRACKER_RECIPE if scale == 1 else DEFAULT_TRACKER_RECIPE.shortened(scale)
-    return FollowTask(recipe, load_model(base, device="cpu", dtype="float32"), device=device)
+    model = load_model(base, device="cpu", dtype="float32")
+    return FollowTask(recipe, model, device=device, processes=processes)
 
 
 def _tune(

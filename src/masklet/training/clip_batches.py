@@ -33,6 +33,7 @@ class ClipBatch:
         masks: (F, O, 4h, 4w) bool, the cells that are mostly the object's.
         visible: (F, O) bool.
         boxes_xyxy_px: (O, 4) on the first frame, as a hand would draw them, pixels of the input.
+        seed: that it was made from.
     """
 
     pixels: Tensor
@@ -40,6 +41,7 @@ class ClipBatch:
     masks: Tensor
     visible: Tensor
     boxes_xyxy_px: Tensor
+    seed: int
 
 
 class ClipBatchMaker:
@@ -75,6 +77,7 @@ class ClipBatchMaker:
             masks=every,
             visible=every.flatten(2).any(2),
             boxes_xyxy_px=torch.stack(boxes),
+            seed=seed,
         )
 
     def _clip(self, seed: int, rng: np.random.Generator, frames: int, size: int) -> tuple[Clip, list[int]]:

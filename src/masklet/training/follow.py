@@ -30,10 +30,10 @@ _INPUT_SCALE = 4  # a given mask has so many times the resolution of the masks t
 
 @dataclass(frozen=True, kw_only=True)
 class FollowSteps:
-    """What a user does in the clips of a step. Chances are drawn once for a step, the same for all its objects.
+    """What a user does in the clips of a batch. Chances are drawn once for a batch, the same for all its objects.
 
     Attributes:
-        clips: at a time.
+        clips: of a batch.
         frames: of each.
         objects: followed in each, at most.
         masks: chance that the first frame is prompted by masks.
@@ -43,7 +43,7 @@ class FollowSteps:
         weights: of the losses.
     """
 
-    clips: int = 4
+    clips: int = 2
     frames: int = 8
     objects: int = 3
     masks: float = 0.35

@@ -15,6 +15,7 @@ from masklet.model.build import build_model
 from masklet.model.detector import Detector
 from masklet.synthetic.sprites import SpriteSheet
 from masklet.training.clip_batches import ClipBatch, ClipBatchMaker
+from masklet.training.distributed import Processes
 from masklet.training.follow import FollowSteps, follow_loss
 from masklet.training.groups import TRACKER, learn_only
 from masklet.training.staged_task import SEEDS_PER_STAGE, StagedTask
@@ -38,9 +39,11 @@ class FollowRecipe(StagedRecipe[FollowStage]):
 
     Attributes:
         tracker: what is trained.
+        parts: a step has so many batches whose gradients are averaged; processes share them.
     """
 
     tracker: TrackerConfig
+    parts: int = 2
 
 
 DEFAULT_TRACKER_RECIPE = FollowRecipe(
@@ -49,26 +52,26 @@ DEFAULT_TRACKER_RECIPE = FollowRecipe(
     stages=(
         FollowStage(
             name="click",
-            steps=1000,
+            steps=800,
             rate=1e-3,
-            follow=FollowSteps(clips=12, frames=1, masks=0.0, boxes=0.4, corrections=1, later=0.0),
+            follow=FollowSteps(clips=6, frames=1, masks=0.0, boxes=0.4, corrections=1, later=0.0),
         ),
         FollowStage(
             name="follow shortly",
-            steps=1500,
+            steps=1000,
             rate=8e-4,
-            follow=FollowSteps(clips=6, frames=3, masks=0.6, boxes=0.2, corrections=1, later=0.0),
+            follow=FollowSteps(clips=3, frames=3, masks=0.6, boxes=0.2, corrections=1, later=0.0),
         ),
-        FollowStage(name="follow", steps=1200, rate=8e-4),
+        FollowStage(name="follow", steps=800, rate=8e-4),
         FollowStage(
             name="follow finely",
-            steps=500,
+            steps=250,
             image_size=448,
             rate=4e-4,
             warmup=50,
             tail=1.0,
             final=0.0,
-            follow=FollowSteps(clips=2),
+            follow=FollowSteps(clips=1),
         ),
     ),
 )
@@ -85,16 +88,29 @@ class FollowTask(StagedTask[FollowRecipe]):
         base: the detector, of the recipe's preset with or without a tracker; it is not changed.
         device: where the model stands.
         sheet: sprites; None takes the installed font's.
+        processes: that train together; None is this one alone.
 
     Raises:
-        ConfigError: the detector is not of the recipe's preset.
+        ConfigError: the detector is not of the recipe's preset, or the parts of a step cannot be shared evenly.
     """
 
     material = "clips"
 
     def __init__(
-        self, recipe: FollowRecipe, base: Detector, *, device: torch.device, sheet: SpriteSheet | None = None
+        self,
+        recipe: FollowRecipe,
+        base: Detector,
+        *,
+        device: torch.device,
+        sheet: SpriteSheet | None = None,
+        processes: Processes | None = None,
     ) -> None:
+        processes = Processes() if processes is None else processes
+        if recipe.parts % processes.world_size:
+            raise ConfigError(
+                f"the {recipe.parts} parts of a step cannot be shared by {processes.world_size} processes; start "
+                f"as many as divide {recipe.parts}"
+            )
         config = replace(preset(recipe.preset), tracker_neck=True, tracker=recipe.tracker)
         if replace(base.config, tracker_neck=True, tracker=None) != replace(config, tracker=None):
             raise ConfigError(f"expected a detector of the preset {config.name!r}, got one with another configuration")
@@ -102,18 +118,19 @@ class FollowTask(StagedTask[FollowRecipe]):
         own = {name: value for name, value in base.state_dict().items() if not name.startswith(TRACKER)}
         model.load_state_dict({**model.state_dict(), **own})
         learn_only(model, lambda name: name.startswith("tracker."))
-        self._batches = _Steps(recipe, ClipBatchMaker(config.vision.patch_size, sheet))
-        copy_neck(model, self._batches[0][0].pixels.flatten(0, 1))
+        self._batches = _Steps(recipe, ClipBatchMaker(config.vision.patch_size, sheet), processes)
+        copy_neck(model, self._batches.part(0, 0).pixels.flatten(0, 1))
         match_memory(model, seed=recipe.seed)
         super().__init__(recipe, model.to(device).train())
 
-    def batches(self) -> Dataset[tuple[ClipBatch]]:
+    def batches(self) -> Dataset[tuple[ClipBatch, ...]]:
         """Of every step; see `Task`."""
         return self._batches
 
     def loss(self, batch: ClipBatch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Of all answers to the clips; see `Task`."""
         stage, _ = self.recipe.locate(step)
+        torch.manual_seed(batch.seed)  # what a user does in a part is the same whoever has it
         return follow_loss(self.model, batch, stage.follow)
 
 
@@ -153,24 +170,29 @@ def match_memory(model: Detector, *, seed: int) -> None:
         attention.q.weight.copy_(attention.k.weight @ remembered)
 
 
-class _Steps(Dataset[tuple[ClipBatch]]):
-    """The batch of every step of a recipe."""
+class _Steps(Dataset[tuple[ClipBatch, ...]]):
+    """The parts of every step of a recipe that are this process's."""
 
-    def __init__(self, recipe: FollowRecipe, maker: ClipBatchMaker) -> None:
+    def __init__(self, recipe: FollowRecipe, maker: ClipBatchMaker, processes: Processes) -> None:
         self.recipe = recipe
         self.maker = maker
+        self.processes = processes
 
     def __len__(self) -> int:
         return self.recipe.steps
 
-    def __getitem__(self, step: int) -> tuple[ClipBatch]:
+    def __getitem__(self, step: int) -> tuple[ClipBatch, ...]:
+        own = range(self.processes.rank, self.recipe.parts, self.processes.world_size)
+        return tuple(self.part(step, number) for number in own)
+
+    def part(self, step: int, number: int) -> ClipBatch:
+        """Number 0 .. parts - 1."""
         stage, stage_step = self.recipe.locate(step)
         follow = stage.follow
-        batch = self.maker.clips(
-            self.recipe.stages.index(stage) * SEEDS_PER_STAGE + stage_step,
+        return self.maker.clips(
+            (self.recipe.stages.index(stage) * SEEDS_PER_STAGE + stage_step) * self.recipe.parts + number,
             clips=follow.clips,
             frames=follow.frames,
             objects=follow.objects,
             size=stage.image_size,
         )
-        return (batch,)
