@@ -68,6 +68,7 @@ bench: $(READY)
 
 parity: $(READY)
 	$(BIN)/python benchmarks/parity.py
+	$(BIN)/python benchmarks/tracker_parity.py
 
 # The symbols of the synthetic world come from this font (Debian and Ubuntu: fonts-noto-color-emoji).
 FONT := /usr/share/fonts/truetype/noto/NotoColorEmoji.ttf

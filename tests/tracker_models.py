@@ -6,13 +6,14 @@ import functools
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from masklet.config import (
+    SAM3,
     MaskDecoderConfig,
     MemoryAttentionConfig,
     MemoryEncoderConfig,
@@ -50,6 +51,7 @@ TRACKERS: dict[str, ModelConfig] = {
     "small": _small(112, 128),  # a grid of 8 cells, two tokens for a pointer
     "wide": _small(140, 256),  # a grid of 10, four tokens
 }
+FULL = replace(SAM3, name="full tracker", vision=replace(SAM3.vision, norm_eps=1e-6))
 
 
 @dataclass(frozen=True)
@@ -174,22 +176,32 @@ def _draw(name: str, module: nn.Module, tensor: Tensor, generator: torch.Generat
 @functools.cache
 def image_model(variant: str, draw: str = "plain") -> Any:
     """A `Sam3TrackerModel`; made once per process."""
+    return new_image_model(TRACKERS[variant], DRAWS[draw])
+
+
+def new_image_model(config: ModelConfig, draw: Draw) -> Any:
+    """A `Sam3TrackerModel`."""
     from transformers import Sam3TrackerConfig, Sam3TrackerModel
 
     with skip_default_init():
-        model = Sam3TrackerModel(Sam3TrackerConfig(**image_config(TRACKERS[variant])))
-    draw_tracker(model, DRAWS[draw])
+        model = Sam3TrackerModel(Sam3TrackerConfig(**image_config(config)))
+    draw_tracker(model, draw)
     return model.eval()
 
 
 @functools.cache
 def video_model(variant: str, draw: str = "plain") -> Any:
     """A `Sam3TrackerVideoModel`; made once per process."""
+    return new_video_model(TRACKERS[variant], DRAWS[draw])
+
+
+def new_video_model(config: ModelConfig, draw: Draw) -> Any:
+    """A `Sam3TrackerVideoModel`."""
     from transformers import Sam3TrackerVideoConfig, Sam3TrackerVideoModel
 
     with skip_default_init():
-        model = Sam3TrackerVideoModel(Sam3TrackerVideoConfig(**video_config(TRACKERS[variant])))
-    draw_tracker(model, DRAWS[draw])
+        model = Sam3TrackerVideoModel(Sam3TrackerVideoConfig(**video_config(config)))
+    draw_tracker(model, draw)
     return model.eval()
 
 

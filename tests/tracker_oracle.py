@@ -110,11 +110,13 @@ class Film:
 
     Attributes:
         pixels: (F, 3, R, R).
+        kept_levels: of so many frames the oracle keeps what its vision encoder makes.
         steps: all that was done, in order.
     """
 
     model: Any
     pixels: Tensor
+    kept_levels: int = 1
     steps: list[Step] = field(default_factory=list)
     _pending: dict[int, Prompt] = field(default_factory=dict)
 
@@ -123,7 +125,11 @@ class Film:
 
         side = self.pixels.shape[-1]
         self._session = Sam3TrackerVideoInferenceSession(
-            video=self.pixels, video_height=side, video_width=side, dtype=torch.float32
+            video=self.pixels,
+            video_height=side,
+            video_width=side,
+            dtype=torch.float32,
+            max_vision_features_cache_size=self.kept_levels,
         )
 
     def prompt(self, frame_idx: int, name: int, prompt: Prompt) -> None:
@@ -369,11 +375,15 @@ def image_questions(side: int) -> dict[str, ImageQuestion]:
 
 
 @functools.cache
-@torch.no_grad()
 def image_answers(variant: str, draw: str) -> dict[str, ImageAnswer]:
     """What the oracle says of scenario I on one picture."""
-    model, side = image_model(variant, draw), TRACKERS[variant].vision.image_size
-    pixels = moving_blocks(1, side, seed=5)
+    side = TRACKERS[variant].vision.image_size
+    return answers_of(image_model(variant, draw), pixel_values=moving_blocks(1, side, seed=5), side=side)
+
+
+@torch.no_grad()
+def answers_of(model: Any, *, side: int, **picture: Any) -> dict[str, ImageAnswer]:
+    """What a `Sam3TrackerModel` says of scenario I on a picture of so many pixels a side."""
     answers = {}
     for name, question in image_questions(side).items():
         inputs = {
@@ -384,7 +394,7 @@ def image_answers(variant: str, draw: str) -> dict[str, ImageAnswer]:
         inputs = {key: value[None] for key, value in inputs.items() if value is not None}
         if question.mask_logits is not None:
             inputs["input_masks"] = question.mask_logits[None, None]
-        output = model(pixel_values=pixels, multimask_output=question.ambiguous, **inputs)
+        output = model(**picture, multimask_output=question.ambiguous, **inputs)
         answers[name] = ImageAnswer(
             output.pred_masks[0], output.iou_scores[0], output.object_score_logits[0].reshape(-1)
         )
