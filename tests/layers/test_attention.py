@@ -7,9 +7,9 @@ from masklet.layers import attention
 from masklet.layers.attention import MultiHeadAttention, ProjectedAttention, attend, padding_mask, use_kernel
 
 KERNELS = ("fused", "products")
-# (P, heads, Tq, Tk, d); the last two are past the size up to which the products work on everything at once, and their
-# rows do not divide into blocks evenly.
-SHAPES = ((2, 3, 5, 7, 8), (1, 1, 1, 1, 4), (2, 2, 600, 1000, 16), (1, 2, 1153, 577, 8))
+# (P, heads, Tq, Tk, d); the last three are past the size up to which the products work on everything at once, and their
+# rows, or windows, do not divide into blocks evenly.
+SHAPES = ((2, 3, 5, 7, 8), (1, 1, 1, 1, 4), (2, 2, 600, 1000, 16), (1, 2, 1153, 577, 8), (70, 2, 90, 100, 4))
 LONG, FEW_QUERIES, FEW_KEYS = (1, 1, 64, 66, 4), (1, 1, 31, 64, 4), (1, 1, 64, 63, 4)  # measured for the first only
 # float32 products of up to 1,153 terms, of values up to 4: rounding stays below 1e-6 of them.
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}

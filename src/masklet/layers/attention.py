@@ -23,6 +23,8 @@ Kernel = Literal["fused", "products"]
 # Scores of one block: 576 rows x 5184 keys of bfloat16 are 6 MB, which stays in a last-level cache.
 _BLOCK_ROWS = 576
 _SMALL_SCORES = 1 << 20
+# Many windows with so few scores each go together: a call for each costs more than its numbers.
+_WINDOW_SCORES = 1 << 14
 # With fewer of them the fused kernel is the faster one, unless gradients are wanted: its backward pass is slow.
 _FEW_QUERIES, _FEW_KEYS = 32, 64
 
@@ -105,6 +107,15 @@ def _attend_by_products(query: Tensor, key: Tensor, value: Tensor, mask: Tensor 
     if mask is not None:
         mask = mask.to(query.dtype).expand(batch, heads, rows, keys)
     out = torch.empty_like(value[:, :, :1]).expand(batch, heads, rows, value.shape[-1]).contiguous()
+    if rows * keys <= _WINDOW_SCORES:
+        together = max(1, _SMALL_SCORES // (heads * rows * keys))
+        for start in range(0, batch, together):
+            some = slice(start, start + together)
+            scores = query[some] @ key[some].transpose(-1, -2)
+            if mask is not None:
+                scores += mask[some]
+            torch.matmul(torch.softmax(scores, -1), value[some], out=out[some])
+        return out
     for item in range(batch):
         for head in range(heads):
             transposed, values = key[item, head].transpose(0, 1), value[item, head]
