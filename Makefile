@@ -89,7 +89,7 @@ eval-default: $(READY) | $(FONT)
 	$(BIN)/python benchmarks/eval_default.py
 
 eval-tracker: $(READY) | $(FONT)
-	$(BIN)/python benchmarks/eval_tracker.py
+	$(BIN)/python benchmarks/eval_tracker.py --processes $(WORKERS)
 
 bench-video: $(READY) | $(FONT)
 	$(BIN)/python benchmarks/video_speed.py

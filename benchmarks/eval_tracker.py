@@ -16,13 +16,17 @@ results belong to the font, the weights and the number format. float32 unless `-
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
+from multiprocessing import get_context
 from typing import Any, Self
 
+import torch
 from evaluated import add_model_options, conditions, with_progress
 from joined_by_iou import detect_phrases, join_by_iou
 from record import append
@@ -36,6 +40,7 @@ from masklet.evaluation.jaccard_boundary import ObjectScore, jaccard_boundary
 from masklet.evaluation.report import Bar, bar_lines, shown
 from masklet.inference.image_predictor import ImagePredictor
 from masklet.inference.video_predictor import VideoPredictor
+from masklet.model.detector import Detector
 from masklet.synthetic.clips import KINDS, Clip
 from masklet.synthetic.phrases import Question
 from masklet.synthetic.sprites import SpriteSheet, default_sheet
@@ -44,8 +49,6 @@ from masklet.synthetic.world import EVALUATION_CLIPS, evaluation_clip
 ALL, OCCLUDED = "all", "crossing + leaving"
 OCCLUDED_KINDS = ("crossing", "leaving")
 _PARTS = ("HOTA", "DetA", "AssA")
-
-ClipQuestions = tuple[Clip, list[Question]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,11 +103,51 @@ def score_clip(clip: Clip, questions: Sequence[Question], video: VideoPredictor,
     return Scores(clips=1, phrases=len(questions), given=tuple(given), named=named, joined=joined)
 
 
-def score_clips(clips: Iterable[ClipQuestions], video: VideoPredictor, image: ImagePredictor) -> dict[str, Scores]:
-    """The scores of all clips, of each difficulty, and of those with occlusion; one clip is in memory at a time."""
+class Scorer:
+    """Scores the fixed clips by their numbers.
+
+    Args:
+        model: that is asked.
+        sheet: sprites of the clips.
+    """
+
+    def __init__(self, model: Detector, sheet: SpriteSheet) -> None:
+        self.video, self.image = VideoPredictor(model), ImagePredictor(model)
+        self.sheet = sheet
+
+    def __call__(self, number: int) -> tuple[str, Scores]:
+        """Difficulty and scores of a clip."""
+        clip, questions = evaluation_clip(number, sheet=self.sheet)
+        return clip.kind, score_clip(clip, questions, self.video, self.image)
+
+
+def score_in_processes(
+    count: int, processes: int, load: Callable[[], Detector], sheet: SpriteSheet
+) -> Iterator[tuple[str, Scores]]:
+    """What `Scorer` says of the first `count` clips, by processes of one thread each that all load the model."""
+    with ProcessPoolExecutor(processes, get_context("spawn"), _begin_process, (load, sheet)) as pool:
+        yield from pool.map(_score, range(count))
+
+
+_scorer: Scorer
+"""Of this process, if `_begin_process` began it."""
+
+
+def _begin_process(load: Callable[[], Detector], sheet: SpriteSheet) -> None:
+    global _scorer
+    torch.set_num_threads(1)
+    _scorer = Scorer(load(), sheet)
+
+
+def _score(number: int) -> tuple[str, Scores]:
+    return _scorer(number)
+
+
+def added_up(scored: Iterable[tuple[str, Scores]]) -> dict[str, Scores]:
+    """The scores of all clips, of each difficulty, and of those with occlusion."""
     by_kind = {kind: Scores() for kind in KINDS}
-    for clip, questions in clips:
-        by_kind[clip.kind] += score_clip(clip, questions, video, image)
+    for kind, scores in scored:
+        by_kind[kind] += scores
     return {
         ALL: sum(by_kind.values(), Scores()),
         **by_kind,
@@ -160,20 +203,31 @@ def main(words: list[str] | None = None, sheet: SpriteSheet | None = None) -> No
     parser.add_argument(
         "--clips", type=int, default=EVALUATION_CLIPS, help="the first N only; difficulties take turns (%(default)s)"
     )
+    parser.add_argument("--processes", type=int, default=1, help="that share the clips (%(default)s)")
     add_model_options(parser)
     arguments = parser.parse_args(words)
-    count = arguments.clips
+    count, processes = arguments.clips, arguments.processes
+    if processes < 1:
+        parser.error(f"--processes must be at least 1, got {processes}")
     if not 1 <= count <= EVALUATION_CLIPS:
         parser.error(f"--clips must be 1..{EVALUATION_CLIPS}, got {count}")
 
     sheet = default_sheet() if sheet is None else sheet
-    model = load_model(arguments.model, device=arguments.device, dtype=arguments.dtype)
-    video, image = VideoPredictor(model), ImagePredictor(model)
+    load = functools.partial(load_model, arguments.model, device=arguments.device, dtype=arguments.dtype)
+    model = load()
     start = time.perf_counter()
-    clips = with_progress((evaluation_clip(index, sheet=sheet) for index in range(count)), count, "clips")
-    rows = score_clips(clips, video, image)
+    if processes == 1:
+        scored: Iterable[tuple[str, Scores]] = map(Scorer(model, sheet), range(count))
+    else:
+        scored = score_in_processes(count, processes, load, sheet)
+    rows = added_up(with_progress(scored, count, "clips"))
     seconds = round(time.perf_counter() - start, 1)
-    facts = {"benchmark": "eval_tracker", **conditions(arguments.model, model, sheet), "clips": count}
+    facts = {
+        "benchmark": "eval_tracker",
+        **conditions(arguments.model, model, sheet),
+        "clips": count,
+        "processes": processes,
+    }
     line = facts | {"seconds": seconds} | document(rows)
     print(table(rows))
     print("model {model}, weights {weights}, sprites {sprites}".format(**line))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import record
 from joined_by_iou import PATIENCE, detect_phrases, join_by_iou
 
-from masklet.checkpoint import save_native
+from masklet.checkpoint import load_model, save_native
 from masklet.evaluation.clip_scores import Click, FrameMasks
 from masklet.inference.image_predictor import ImagePredictor
 from masklet.inference.policy import VideoPolicy
@@ -118,7 +119,10 @@ def test_the_truth_has_full_marks(sheet: SpriteSheet, monkeypatch: pytest.Monkey
     monkeypatch.setattr(eval_tracker, "detect_phrases", detected)
     monkeypatch.setattr(eval_tracker, "follow_clicks", clicked)
     model = build_model("test", seed=0)
-    rows = eval_tracker.score_clips(clips, VideoPredictor(model), ImagePredictor(model))
+    predictors = VideoPredictor(model), ImagePredictor(model)
+    rows = eval_tracker.added_up(
+        (clip.kind, eval_tracker.score_clip(clip, asked, *predictors)) for clip, asked in clips
+    )
     assert list(rows) == ["all", *KINDS, "crossing + leaving"]
     figures = {name: scores.figures() for name, scores in rows.items()}
     for name in rows:
@@ -159,6 +163,17 @@ def test_table_json_and_record(
     eval_tracker.main([*words, "--record"], sheet)
     (line,) = map(json.loads, log.read_text(encoding="utf-8").splitlines())
     assert line["benchmark"] == "eval_tracker" and line["rows"] == rows
+
+
+def test_processes_share_the_clips(sheet: SpriteSheet, tmp_path: Path) -> None:
+    model = tmp_path / "tiny.safetensors"
+    save_native(build_model("test", seed=8), model)
+    load = functools.partial(load_model, model, device="cpu", dtype="float32")
+    shared = list(eval_tracker.score_in_processes(2, 2, load, sheet))
+    alone = [eval_tracker.Scorer(load(), sheet)(number) for number in range(2)]
+    assert [kind for kind, _ in shared] == [kind for kind, _ in alone] == list(KINDS[:2])
+    for (_, ours), (_, theirs) in zip(shared, alone, strict=True):
+        assert ours.figures() == theirs.figures() and ours.given
 
 
 @pytest.mark.parametrize("count", ["0", "121"])
