@@ -62,6 +62,15 @@ def test_a_batch_is_the_clips_that_it_was_made_of(clip_maker: ClipBatchMaker) ->
         assert ((box - tight).abs() <= 0.16 * (side + 2 * cell) + cell).all()
 
 
+def test_an_object_can_be_asked_for_twice(clip_maker: ClipBatchMaker) -> None:
+    once, twice = (clip_maker.clips(7, clips=2, frames=1, objects=2, size=84, repeats=count) for count in (1, 2))
+    assert twice.clip_idx.tolist() == once.clip_idx.repeat_interleave(2).tolist()
+    assert torch.equal(twice.pixels, once.pixels)
+    first, second = twice.masks[:, ::2], twice.masks[:, 1::2]
+    assert torch.equal(first, second) and first.shape == once.masks.shape
+    assert (twice.boxes_xyxy_px[::2] != twice.boxes_xyxy_px[1::2]).any(1).all()  # drawn by another hand
+
+
 def test_masks_of_a_batch_are_the_sprites_shrunk(sheet: SpriteSheet, clip_maker: ClipBatchMaker) -> None:
     batch = clip_maker.clips(2, clips=1, frames=3, objects=9, size=84)
     shown = [make_clip(TRAIN, 2000, (84, 84), 3, stride=stride, sheet=sheet)[0] for stride in (1, 2, 3)]

@@ -56,8 +56,8 @@ class ClipBatchMaker:
         self.patch_size = patch_size
         self.sheet = default_sheet() if sheet is None else sheet
 
-    def clips(self, seed: int, *, clips: int, frames: int, objects: int, size: int) -> ClipBatch:
-        """`clips` training clips of `size` pixels with at most `objects` objects each."""
+    def clips(self, seed: int, *, clips: int, frames: int, objects: int, size: int, repeats: int = 1) -> ClipBatch:
+        """`clips` training clips of `size` pixels with at most `objects` objects each, all `repeats` times."""
         rng = np.random.default_rng([21, seed])
         cells = size // self.patch_size * MASK_SCALE
         pixels, clip_idx, masks, boxes = [], [], [], []
@@ -67,9 +67,9 @@ class ClipBatchMaker:
             pixels.append(torch.cat([to_pixels(frame, size) for frame in clip.frames]))
             for instance_idx in chosen:
                 own = torch.from_numpy(clip.masks(int(instance_idx)))
-                clip_idx.append(place)
-                masks.append(F.interpolate(own[:, None].float(), (cells, cells), mode="area")[:, 0] >= _SHARE)
-                boxes.append(_drawn_box_px(own[0], rng, size))
+                clip_idx += [place] * repeats
+                masks += [F.interpolate(own[:, None].float(), (cells, cells), mode="area")[:, 0] >= _SHARE] * repeats
+                boxes += [_drawn_box_px(own[0], rng, size) for _ in range(repeats)]
         every = torch.stack(masks, dim=1)
         return ClipBatch(
             pixels=torch.stack(pixels, dim=1),

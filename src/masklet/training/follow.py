@@ -36,6 +36,7 @@ class FollowSteps:
         clips: of a batch.
         frames: of each.
         objects: followed in each, at most.
+        repeats: each is followed so many times, prompted in other places; a vision encoder costs more than a prompt.
         masks: chance that the first frame is prompted by masks.
         boxes: chance that it is by boxes; else by clicks.
         corrections: at most so many clicks correct the first answer.
@@ -46,6 +47,7 @@ class FollowSteps:
     clips: int = 2
     frames: int = 8
     objects: int = 3
+    repeats: int = 1
     masks: float = 0.35
     boxes: float = 0.25
     corrections: int = 2
