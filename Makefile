@@ -1,7 +1,7 @@
 # One word per chore. Every word sets up what it needs; a second run finds it there and starts at once.
 #
 #   make setup          .venv with the pinned packages            make bench          speed, here
-#   make demo           the main job on examples/images           make parity         numbers at full size
+#   make demo           the main jobs on examples                 make parity         numbers at full size
 #   make test           all tests of the default tier             make test-training  the slow training tests
 #   make check          lint, format, types, import contract      make train-default  trains the built-in model
 #   make docs           links and code of README and docs         make eval-default   scores the built-in model
@@ -43,6 +43,7 @@ $(READY):
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py
+	$(BIN)/masklet track examples/clips/grapes.mp4 -c "bunch of grapes" -c cookie --out out/demo/grapes
 
 test: $(READY)
 	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --durations=5

@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from confident import confident_file
+from masklet.media.video import open_video
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PROMPTS = json.loads((EXAMPLES / "images/prompts.json").read_text(encoding="utf-8"))
@@ -45,6 +46,11 @@ def test_a_model_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("demo: nothing.safetensors: there is no such file")
     assert done.stderr.count("\n") == 1
+
+
+def test_the_film_is_there() -> None:
+    with open_video(EXAMPLES / "clips/grapes.mp4") as film, film.frames() as frames:
+        assert [frame.pixels.shape for frame in frames] == [(360, 480, 3)] * 64
 
 
 def test_pictures_and_prompts_belong_together() -> None:
