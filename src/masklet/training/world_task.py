@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -12,7 +14,6 @@ from masklet.model.detector import Detector
 from masklet.synthetic.sprites import SpriteSheet
 from masklet.synthetic.symbols import COLOURS
 from masklet.training.batches import BatchMaker, DenseBatch, PromptBatch
-from masklet.training.groups import TRACKER, learn_only
 from masklet.training.recipe import DenseSteps, PromptSteps, Recipe
 from masklet.training.recognition import RecognitionHeads, recognition_loss
 from masklet.training.staged_task import SEEDS_PER_STAGE, StagedTask
@@ -22,7 +23,7 @@ _FIRST_BOX_SIDE = 0.25  # of the reference boxes, as a fraction of the picture
 
 
 class WorldTask(StagedTask[Recipe]):
-    """A model from random weights by the stages of a recipe; a tracker in it stays as it is (`FollowTask`).
+    """A model from random weights by the stages of a recipe, without a tracker: that is `FollowTask`'s.
 
     Args:
         recipe: what to train.
@@ -36,11 +37,10 @@ class WorldTask(StagedTask[Recipe]):
     material = "scenes"
 
     def __init__(self, recipe: Recipe, *, device: torch.device, sheet: SpriteSheet | None = None) -> None:
-        config = preset(recipe.preset)
+        config = replace(preset(recipe.preset), tracker=None, tracker_neck=False)
         self._maker = BatchMaker(config, sheet)
         torch.manual_seed(recipe.seed)
         model = build_model(config, seed=recipe.seed).to(device).train()
-        learn_only(model, lambda name: not name.startswith(TRACKER))
         self.heads = RecognitionHeads(
             vision_width=config.vision.width, width=config.width, symbols=len(self._maker.named), colours=len(COLOURS)
         ).to(device)
