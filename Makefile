@@ -43,7 +43,7 @@ $(READY):
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py
-	$(BIN)/masklet track examples/clips/grapes.mp4 -c "bunch of grapes" -c cookie --out out/demo/grapes
+	$(BIN)/masklet track examples/clips/grapes.mp4 -c "bunch of grapes" -c cookie --out out/demo
 
 test: $(READY)
 	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --durations=5

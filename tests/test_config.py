@@ -24,7 +24,7 @@ def test_configurations_from_before_trackers():
 
 
 def test_which_presets_have_a_tracker():
-    assert {name for name, config in PRESETS.items() if config.tracker is not None} == {"sam3", "test"}
+    assert {name for name, config in PRESETS.items() if config.tracker is not None} == {"sam3", "default", "test"}
     assert SAM3.tracker == TrackerConfig()
 
 

@@ -263,17 +263,9 @@ def _from_plain(hint: Any, value: Any, path: str) -> Any:
 
 SAM3 = ModelConfig(tracker=TrackerConfig())
 
-DEFAULT_TRACKER = TrackerConfig(
-    mask_decoder=MaskDecoderConfig(mlp_width=512),
-    memory_encoder=MemoryEncoderConfig(mlp_width=512),
-    memory_attention=MemoryAttentionConfig(depth=2, mlp_width=512),
-)
-"""Of the preset `default`, which has none before it is trained (`masklet train default-tracker`)."""
-
 DEFAULT = ModelConfig(
     name="default",
     width=128,
-    tracker_neck=False,
     vision=VisionConfig(
         image_size=448,
         width=192,
@@ -290,6 +282,12 @@ DEFAULT = ModelConfig(
     decoder=DecoderConfig(depth=3, heads=4, mlp_width=512, queries=40),
     scoring_mlp_width=512,
     mask_heads=4,
+    tracker=TrackerConfig(
+        mask_decoder=MaskDecoderConfig(mlp_width=512),
+        memory_encoder=MemoryEncoderConfig(depth=1, mlp_width=512),
+        memory_attention=MemoryAttentionConfig(depth=1, mlp_width=512),
+        maps=4,
+    ),
     selection=SelectionConfig(nms_iou=0.5),
 )
 

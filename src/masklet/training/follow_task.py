@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from masklet.config import DEFAULT_TRACKER, TrackerConfig, preset
+from masklet.config import DEFAULT, TrackerConfig, preset
 from masklet.errors import ConfigError
 from masklet.layers.attention import ProjectedAttention
 from masklet.model.build import build_model
@@ -48,7 +48,7 @@ class FollowRecipe(StagedRecipe[FollowStage]):
 
 DEFAULT_TRACKER_RECIPE = FollowRecipe(
     preset="default",
-    tracker=DEFAULT_TRACKER,
+    tracker=DEFAULT.tracker,
     stages=(
         FollowStage(
             name="click",
@@ -62,16 +62,23 @@ DEFAULT_TRACKER_RECIPE = FollowRecipe(
             rate=8e-4,
             follow=FollowSteps(clips=3, frames=3, masks=0.6, boxes=0.2, corrections=1, later=0.0),
         ),
-        FollowStage(name="follow", steps=800, rate=8e-4),
+        FollowStage(
+            name="click again",
+            steps=1300,
+            rate=1e-3,
+            warmup=50,
+            follow=FollowSteps(clips=6, frames=1, objects=5, repeats=2, masks=0.0, boxes=0.3, corrections=1, later=0.0),
+        ),
+        FollowStage(name="follow", steps=700, image_size=336, rate=8e-4, warmup=50, follow=FollowSteps(frames=4)),
         FollowStage(
             name="follow finely",
-            steps=250,
+            steps=180,
             image_size=448,
             rate=4e-4,
             warmup=50,
             tail=1.0,
             final=0.0,
-            follow=FollowSteps(clips=1),
+            follow=FollowSteps(clips=1, frames=4, repeats=2),
         ),
     ),
 )
@@ -195,4 +202,5 @@ class _Steps(Dataset[tuple[ClipBatch, ...]]):
             frames=follow.frames,
             objects=follow.objects,
             size=stage.image_size,
+            repeats=follow.repeats,
         )
