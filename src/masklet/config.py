@@ -263,6 +263,14 @@ def _from_plain(hint: Any, value: Any, path: str) -> Any:
 
 SAM3 = ModelConfig(tracker=TrackerConfig())
 
+DEFAULT_TRACKER = TrackerConfig(
+    mask_decoder=MaskDecoderConfig(mlp_width=512),
+    memory_encoder=MemoryEncoderConfig(depth=1, mlp_width=512),
+    memory_attention=MemoryAttentionConfig(depth=1, mlp_width=512),
+    maps=4,
+)
+"""Of the preset `default`; `training.follow_task` trains it beside a finished detector."""
+
 DEFAULT = ModelConfig(
     name="default",
     width=128,
@@ -282,12 +290,7 @@ DEFAULT = ModelConfig(
     decoder=DecoderConfig(depth=3, heads=4, mlp_width=512, queries=40),
     scoring_mlp_width=512,
     mask_heads=4,
-    tracker=TrackerConfig(
-        mask_decoder=MaskDecoderConfig(mlp_width=512),
-        memory_encoder=MemoryEncoderConfig(depth=1, mlp_width=512),
-        memory_attention=MemoryAttentionConfig(depth=1, mlp_width=512),
-        maps=4,
-    ),
+    tracker=DEFAULT_TRACKER,
     selection=SelectionConfig(nms_iou=0.5),
 )
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from masklet.config import DEFAULT, TrackerConfig, preset
+from masklet.config import DEFAULT_TRACKER, TrackerConfig, preset
 from masklet.errors import ConfigError
 from masklet.layers.attention import ProjectedAttention
 from masklet.model.build import build_model
@@ -48,7 +48,7 @@ class FollowRecipe(StagedRecipe[FollowStage]):
 
 DEFAULT_TRACKER_RECIPE = FollowRecipe(
     preset="default",
-    tracker=DEFAULT.tracker,
+    tracker=DEFAULT_TRACKER,
     stages=(
         FollowStage(
             name="click",
