@@ -56,6 +56,24 @@ def test_the_best_candidate_is_trained_and_the_quality_of_all() -> None:
     assert quality.grad.tolist() == [[0.5, -0.5]]  # type: ignore[union-attr]
 
 
+def test_the_others_have_their_share() -> None:
+    logits, quality, sight, target, visible = one_object()
+    weights = TrackerWeights(mask_dice=0.0, quality=0.0, sight=0.0, spread=0.3)
+    loss = tracker_loss(logits, quality, sight, target, visible, weights)
+    expected = 0.7 * by_hand(GOOD, TARGET)[0] + 0.3 * by_hand(BAD, TARGET)[0]
+    assert float(loss.total.detach()) == pytest.approx(20 * expected, rel=1e-5)
+    assert loss.best_idx.tolist() == [1]
+    loss.total.backward()
+    assert logits.grad.all()  # type: ignore[union-attr]
+
+
+def test_one_candidate_has_all_of_the_loss() -> None:
+    logits, quality, sight, target, visible = one_object()
+    alone = (logits[:, :1], quality[:, :1], sight, target, visible)
+    shared, whole = (tracker_loss(*alone, TrackerWeights(spread=spread)) for spread in (0.3, 0.0))
+    assert torch.equal(shared.total, whole.total)
+
+
 def test_an_object_out_of_sight_trains_sight_only() -> None:
     logits, quality, sight, target, hidden = one_object(visible=False)
     loss = tracker_loss(logits, quality, sight, target, hidden)

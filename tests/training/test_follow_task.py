@@ -49,7 +49,7 @@ def test_a_batch_is_the_clips_that_it_was_made_of(clip_maker: ClipBatchMaker) ->
     count = len(batch.clip_idx)
     assert batch.pixels.shape == (4, 3, 3, 84, 84) and batch.pixels.abs().max() <= 1
     assert batch.masks.shape == (4, count, 24, 24) and batch.visible.shape == (4, count)
-    assert batch.clip_idx.unique().tolist() == [0, 1, 2] and 3 <= count <= 6
+    assert batch.clip_idx.tolist() == [0, 0, 1, 1, 2, 2]
     assert batch.visible[0].all() and torch.equal(batch.visible, batch.masks.flatten(2).any(2))
     again = clip_maker.clips(7, clips=3, frames=4, objects=2, size=84)
     assert torch.equal(batch.pixels, again.pixels) and torch.equal(batch.boxes_xyxy_px, again.boxes_xyxy_px)

@@ -17,6 +17,7 @@ from masklet.errors import InputError
 from masklet.losses.focal import at_least_float32, dice_loss, focal_loss
 
 _FOCAL_ALPHA, _FOCAL_GAMMA = 0.25, 2.0
+_TERMS = ("mask_focal", "mask_dice", "quality", "sight")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,12 +29,15 @@ class TrackerWeights:
         mask_dice: dice loss of the masks.
         quality: distance of the predicted overlap from the true one.
         sight: cross-entropy of "the object is visible on this frame".
+        spread: share of the mask losses that is not the best candidate's but that of the others together, so that none
+            stays as it began ("relaxed winner takes all", Rupprecht et al. 2017, equation 5); 0 in the paper.
     """
 
     mask_focal: float = 20.0
     mask_dice: float = 1.0
     quality: float = 1.0
     sight: float = 1.0
+    spread: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class TrackerLoss:
     Attributes:
         total: scalar to be differentiated.
         terms: each part as a detached scalar without its weight, by its name in `TrackerWeights`.
-        best_idx: (O,) int64 the candidate of each object whose mask was trained.
+        best_idx: (O,) int64 the candidate of each object with the least mask loss.
     """
 
     total: Tensor
@@ -61,8 +65,8 @@ def tracker_loss(
 ) -> TrackerLoss:
     """The loss of O objects (an object on two frames counts as two) with M candidate masks each.
 
-    Of several candidates only the one with the least mask loss is trained, so that an ambiguous click may have several
-    answers; the quality of all is.
+    Of several candidates the one with the least mask loss is trained, so that an ambiguous click may have several
+    answers, and the others as far as `weights.spread` says; the quality of all is.
 
     Args:
         mask_logits: (O, M, h, w).
@@ -90,7 +94,7 @@ def tracker_loss(
     if not count:
         nothing = mask_logits.sum().float() + quality.sum() + sight_logits.sum()
         best = torch.zeros(0, dtype=torch.int64, device=mask_logits.device)
-        return TrackerLoss(nothing, {name: nothing.detach() for name in vars(weights)}, best)
+        return TrackerLoss(nothing, dict.fromkeys(_TERMS, nothing.detach()), best)
 
     logits = at_least_float32(mask_logits)
     if logits.shape[-2:] != target_masks.shape[-2:]:
@@ -104,12 +108,12 @@ def tracker_loss(
     seen = visible.to(flat.dtype)
     quality_off = (at_least_float32(quality) - _overlap(flat.detach() > 0, targets > 0.5)).abs().mean(1)
 
-    def of_best(values: Tensor) -> Tensor:
-        return values.gather(1, best_idx[:, None])[:, 0]
+    others = weights.spread / (candidates - 1) if candidates > 1 else 0.0
+    shares = torch.full_like(focal, others).scatter_(1, best_idx[:, None], 1 - others * (candidates - 1))
 
     terms = {
-        "mask_focal": (of_best(focal) * seen).sum() / count,
-        "mask_dice": (of_best(dice) * seen).sum() / count,
+        "mask_focal": ((focal * shares).sum(1) * seen).sum() / count,
+        "mask_dice": ((dice * shares).sum(1) * seen).sum() / count,
         "quality": (quality_off * seen).sum() / count,
         "sight": F.binary_cross_entropy_with_logits(at_least_float32(sight_logits), seen),
     }

@@ -57,13 +57,16 @@ class ClipBatchMaker:
         self.sheet = default_sheet() if sheet is None else sheet
 
     def clips(self, seed: int, *, clips: int, frames: int, objects: int, size: int, repeats: int = 1) -> ClipBatch:
-        """`clips` training clips of `size` pixels with at most `objects` objects each, all `repeats` times."""
+        """`clips` training clips of `size` pixels, and `objects` objects of each `repeats` times.
+
+        Of a clip with fewer, some are there more often. The number of rows never changes: kernels are made for each.
+        """
         rng = np.random.default_rng([21, seed])
         cells = size // self.patch_size * MASK_SCALE
         pixels, clip_idx, masks, boxes = [], [], [], []
         for place in range(clips):
             clip, shown = self._clip(seed * clips + place, rng, frames, size)
-            chosen = rng.permutation(shown)[:objects]
+            chosen = np.resize(rng.permutation(shown)[:objects], objects)
             pixels.append(torch.cat([to_pixels(frame, size) for frame in clip.frames]))
             for instance_idx in chosen:
                 own = torch.from_numpy(clip.masks(int(instance_idx)))

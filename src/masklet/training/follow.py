@@ -35,7 +35,7 @@ class FollowSteps:
     Attributes:
         clips: of a batch.
         frames: of each.
-        objects: followed in each, at most.
+        objects: followed in each; where there are fewer, some several times.
         repeats: each is followed so many times, prompted in other places; a vision encoder costs more than a prompt.
         masks: chance that the first frame is prompted by masks.
         boxes: chance that it is by boxes; else by clicks.
@@ -92,7 +92,7 @@ def _follow(
     answers: _Answers,
 ) -> None:
     count = len(features)
-    rules = BankRules.of(config, select=False)
+    rules = BankRules.of(config, select=True)  # as at use
     prompted = {0}
     if count > 1 and torch.rand(()) < steps.later:
         prompted.add(int(torch.randint(1, count, ())))

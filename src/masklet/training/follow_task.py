@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 from masklet.config import DEFAULT_TRACKER, TrackerConfig, preset
 from masklet.errors import ConfigError
 from masklet.layers.attention import ProjectedAttention
+from masklet.losses.tracker import TrackerWeights
 from masklet.model.build import build_model
 from masklet.model.detector import Detector
 from masklet.synthetic.sprites import SpriteSheet
@@ -79,6 +80,41 @@ DEFAULT_TRACKER_RECIPE = FollowRecipe(
             tail=1.0,
             final=0.0,
             follow=FollowSteps(clips=1, frames=4, repeats=2),
+        ),
+        FollowStage(
+            name="click finely",
+            steps=600,
+            image_size=448,
+            rate=8e-4,
+            warmup=50,
+            follow=FollowSteps(
+                clips=3,
+                frames=1,
+                objects=5,
+                repeats=2,
+                masks=0.0,
+                boxes=0.25,
+                corrections=1,
+                later=0.0,
+                weights=TrackerWeights(quality=2.0, spread=0.3),
+            ),
+        ),
+        FollowStage(
+            name="follow long",
+            steps=500,
+            rate=6e-4,
+            warmup=50,
+            follow=FollowSteps(clips=2, weights=TrackerWeights(spread=0.2)),
+        ),
+        FollowStage(
+            name="follow long finely",
+            steps=200,
+            image_size=448,
+            rate=4e-4,
+            warmup=50,
+            tail=1.0,
+            final=0.0,
+            follow=FollowSteps(clips=1, frames=6, weights=TrackerWeights(spread=0.2)),
         ),
     ),
 )
