@@ -167,6 +167,7 @@ class SelectionConfig:
 
     score_threshold: float = 0.5  # detections must score strictly more
     nms_iou: float | None = None  # mask overlap above which the weaker of two detections goes; None: keep both
+    detections_lead: bool = False  # in video a mask is the detector's where detector and tracker agree
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,7 +292,7 @@ DEFAULT = ModelConfig(
     scoring_mlp_width=512,
     mask_heads=4,
     tracker=DEFAULT_TRACKER,
-    selection=SelectionConfig(nms_iou=0.5),
+    selection=SelectionConfig(nms_iou=0.5, detections_lead=True),
 )
 
 TEST = ModelConfig(

@@ -7,6 +7,7 @@ from dataclasses import fields
 
 import pytest
 
+from masklet.config import DEFAULT, SAM3
 from masklet.errors import ConfigError
 from masklet.inference.policy import VideoPolicy
 
@@ -78,6 +79,16 @@ def test_where_the_two_implementations_differ() -> None:
         assert (getattr(ours, name), getattr(theirs, name)) == values
     with_kernels = VideoPolicy.as_transformers(kernels=True)
     assert (with_kernels.detection_iou, with_kernels.clean_area) == (0.1, 16)
+
+
+def test_a_model_has_the_originals_rules_unless_its_detections_lead() -> None:
+    assert VideoPolicy.of(SAM3) == VideoPolicy()
+    led = VideoPolicy.of(DEFAULT)
+    assert led == VideoPolicy.led_by_detections()
+    differ = {
+        field.name for field in fields(VideoPolicy) if getattr(led, field.name) != getattr(VideoPolicy(), field.name)
+    }
+    assert differ == {f"recondition_{name}" for name in ("every", "score", "iou", "sight_logit", "shown")}
 
 
 @pytest.mark.parametrize("name", ["unmatched_frames", "shared_detections"])

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Generator, Iterable
 from contextlib import closing
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -112,8 +113,9 @@ def track(
         check_folder(folder.parent)
     span = _span(start, end, every)
     limits = {"birth_score": birth_threshold, "max_masklets": max_objects}
-    policy = VideoPolicy(**{name: value for name, value in limits.items() if value is not None})  # type: ignore[arg-type]
     network, settings = loaded_model(model, device, dtype)
+    own = {name: value for name, value in limits.items() if value is not None}
+    policy = replace(VideoPolicy.of(network.config), **own)  # type: ignore[arg-type]
     settings |= {"prompts": repr(prompts), "policy": repr(policy), "span": repr(span), "image_size": image_size}
     settings |= {"direction": direction.value, "video": _stamp(video), "rate": rate}
     predictor = VideoPredictor(network, policy=policy)

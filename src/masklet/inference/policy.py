@@ -5,6 +5,7 @@ The defaults are those of the original's builder (spec/video.md 1). Where the tw
 detector and tracker say decide a video.
 
     VideoPolicy()                                    as the original
+    VideoPolicy.of(model.config)                     what suits a model; a predictor's own choice
     VideoPolicy(hotstart_delay=0, ...)               any rule changed
     VideoPolicy.without_disambiguation()             its builder with `apply_temporal_disambiguation=False`
     VideoPolicy.as_transformers()                    Hugging Face's implementation, for comparisons with it
@@ -19,6 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
+from masklet.config import ModelConfig
 from masklet.errors import ConfigError
 
 _SHARES = (
@@ -167,6 +169,25 @@ class VideoPolicy:
     def _require(self, name: str, condition: bool, expected: str) -> None:
         if not condition:
             raise ConfigError(f"{name} must be {expected}, got {getattr(self, name)!r}")
+
+    @classmethod
+    def of(cls, config: ModelConfig) -> Self:
+        """The rules that suit a model: the original's, or `led_by_detections` where its `SelectionConfig` says so."""
+        return cls.led_by_detections() if config.selection.detections_lead else cls()
+
+    @classmethod
+    def led_by_detections(cls) -> Self:
+        """For a tracker whose masks are worse than its detector's (docs/decisions/0017-detections-lead.md).
+
+        On every frame a masklet has the mask of the detection that agrees with it, and is followed from there.
+        """
+        return cls(
+            recondition_every=1,
+            recondition_score=cls.detection_score,
+            recondition_iou=0.7,
+            recondition_sight_logit=0.0,
+            recondition_shown=True,
+        )
 
     @classmethod
     def without_disambiguation(cls) -> Self:

@@ -27,7 +27,7 @@ class VideoPredictor:
 
     Args:
         model: has a tracker.
-        policy: the rules of following concepts; None for the original's.
+        policy: the rules of following concepts; None for those that suit the model (`VideoPolicy.of`).
         tracker_policy: the rules of the tracker's memory; None for those that go with `policy`.
 
     Raises:
@@ -44,7 +44,7 @@ class VideoPredictor:
         if model.tracker is None or model.config.tracker is None:
             raise InputError(f"model {model.config.name!r} has no tracker, so it cannot follow anything: load another")
         self.model = model
-        self.policy = policy or VideoPolicy()
+        self.policy = policy or VideoPolicy.of(model.config)
         self.tracker_policy = tracker_policy or TrackerPolicy(
             bank=BankRules.of(model.config.tracker, select=self.policy.memory_selection),
             refine_with_memory=self.policy.refine_with_memory,
