@@ -11,6 +11,8 @@
 
 Prints a table and the bars that the default model must clear. The clips need the package fonts-noto-color-emoji;
 results belong to the font, the weights and the number format. float32 unless `--dtype` says otherwise.
+
+Rules and settings are chosen with `--validation`: other clips, of the training half, which training never draws.
 """
 
 from __future__ import annotations
@@ -39,12 +41,13 @@ from masklet.evaluation.hota import HotaCounts
 from masklet.evaluation.jaccard_boundary import ObjectScore, jaccard_boundary
 from masklet.evaluation.report import Bar, bar_lines, shown
 from masklet.inference.image_predictor import ImagePredictor
+from masklet.inference.policy import VideoPolicy
 from masklet.inference.video_predictor import VideoPredictor
 from masklet.model.detector import Detector
 from masklet.synthetic.clips import KINDS, Clip
 from masklet.synthetic.phrases import Question
 from masklet.synthetic.sprites import SpriteSheet, default_sheet
-from masklet.synthetic.world import EVALUATION_CLIPS, evaluation_clip
+from masklet.synthetic.world import EVALUATION_CLIPS, evaluation_clip, validation_clip
 
 ALL, OCCLUDED = "all", "crossing + leaving"
 OCCLUDED_KINDS = ("crossing", "leaving")
@@ -103,29 +106,46 @@ def score_clip(clip: Clip, questions: Sequence[Question], video: VideoPredictor,
     return Scores(clips=1, phrases=len(questions), given=tuple(given), named=named, joined=joined)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What is scored.
+
+    Attributes:
+        sheet: sprites of the clips.
+        validation: clips of the training half.
+        original: by the original's rules, not by those that suit the model.
+    """
+
+    sheet: SpriteSheet
+    validation: bool = False
+    original: bool = False
+
+
 class Scorer:
-    """Scores the fixed clips by their numbers.
+    """Scores clips by their numbers.
 
     Args:
         model: that is asked.
-        sheet: sprites of the clips.
+        wanted: which clips, and by which rules.
     """
 
-    def __init__(self, model: Detector, sheet: SpriteSheet) -> None:
-        self.video, self.image = VideoPredictor(model), ImagePredictor(model)
-        self.sheet = sheet
+    def __init__(self, model: Detector, wanted: Wanted) -> None:
+        self.video = VideoPredictor(model, policy=VideoPolicy() if wanted.original else None)
+        self.image = ImagePredictor(model)
+        self.wanted = wanted
 
     def __call__(self, number: int) -> tuple[str, Scores]:
         """Difficulty and scores of a clip."""
-        clip, questions = evaluation_clip(number, sheet=self.sheet)
+        make = validation_clip if self.wanted.validation else evaluation_clip
+        clip, questions = make(number, sheet=self.wanted.sheet)
         return clip.kind, score_clip(clip, questions, self.video, self.image)
 
 
 def score_in_processes(
-    count: int, processes: int, load: Callable[[], Detector], sheet: SpriteSheet
+    count: int, processes: int, load: Callable[[], Detector], wanted: Wanted
 ) -> Iterator[tuple[str, Scores]]:
     """What `Scorer` says of the first `count` clips, by processes of one thread each that all load the model."""
-    with ProcessPoolExecutor(processes, get_context("spawn"), _begin_process, (load, sheet)) as pool:
+    with ProcessPoolExecutor(processes, get_context("spawn"), _begin_process, (load, wanted)) as pool:
         yield from pool.map(_score, range(count))
 
 
@@ -133,10 +153,10 @@ _scorer: Scorer
 """Of this process, if `_begin_process` began it."""
 
 
-def _begin_process(load: Callable[[], Detector], sheet: SpriteSheet) -> None:
+def _begin_process(load: Callable[[], Detector], wanted: Wanted) -> None:
     global _scorer
     torch.set_num_threads(1)
-    _scorer = Scorer(load(), sheet)
+    _scorer = Scorer(load(), wanted)
 
 
 def _score(number: int) -> tuple[str, Scores]:
@@ -204,6 +224,8 @@ def main(words: list[str] | None = None, sheet: SpriteSheet | None = None) -> No
         "--clips", type=int, default=EVALUATION_CLIPS, help="the first N only; difficulties take turns (%(default)s)"
     )
     parser.add_argument("--processes", type=int, default=1, help="that share the clips (%(default)s)")
+    parser.add_argument("--validation", action="store_true", help="clips of the training half, to choose rules by")
+    parser.add_argument("--original-rules", action="store_true", help="not those that suit the model")
     add_model_options(parser)
     arguments = parser.parse_args(words)
     count, processes = arguments.clips, arguments.processes
@@ -213,25 +235,28 @@ def main(words: list[str] | None = None, sheet: SpriteSheet | None = None) -> No
         parser.error(f"--clips must be 1..{EVALUATION_CLIPS}, got {count}")
 
     sheet = default_sheet() if sheet is None else sheet
+    wanted = Wanted(sheet=sheet, validation=arguments.validation, original=arguments.original_rules)
     load = functools.partial(load_model, arguments.model, device=arguments.device, dtype=arguments.dtype)
     model = load()
     start = time.perf_counter()
     if processes == 1:
-        scored: Iterable[tuple[str, Scores]] = map(Scorer(model, sheet), range(count))
+        scored: Iterable[tuple[str, Scores]] = map(Scorer(model, wanted), range(count))
     else:
-        scored = score_in_processes(count, processes, load, sheet)
+        scored = score_in_processes(count, processes, load, wanted)
     rows = added_up(with_progress(scored, count, "clips"))
     seconds = round(time.perf_counter() - start, 1)
     facts = {
         "benchmark": "eval_tracker",
         **conditions(arguments.model, model, sheet),
         "clips": count,
+        "half": "train" if wanted.validation else "evaluation",
+        "rules": "original" if wanted.original else "own",
         "processes": processes,
     }
     line = facts | {"seconds": seconds} | document(rows)
     print(table(rows))
     print("model {model}, weights {weights}, sprites {sprites}".format(**line))
-    print("clips {clips}, {dtype} on {device}, {seconds} s".format(**line))
+    print("clips {clips} ({half}), rules {rules}, {dtype} on {device}, {seconds} s".format(**line))
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(line, indent=1) + "\n", encoding="utf-8")
     if arguments.record:

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import eval_tracker
+import numpy as np
 import pytest
 import record
+from eval_tracker import Scores
 from joined_by_iou import PATIENCE, detect_phrases, join_by_iou
 
 from masklet.checkpoint import load_model, save_native
@@ -22,7 +24,7 @@ from masklet.ops.masks import Rle, encode_rle
 from masklet.synthetic.clips import KINDS, Clip
 from masklet.synthetic.phrases import Question
 from masklet.synthetic.sprites import SpriteSheet
-from masklet.synthetic.world import EVALUATION, make_clip
+from masklet.synthetic.world import EVALUATION, EVALUATION_SIZE_HW, TRAIN, evaluation_clip, make_clip
 from video_cases import BoxXywh, filled
 
 SIZE_HW = (60, 80)
@@ -148,7 +150,7 @@ def test_table_json_and_record(
     printed = capsys.readouterr()
     assert printed.err == ""  # no progress where nobody looks
     assert max(map(len, printed.out.splitlines())) <= 100
-    assert "detector + IoU" in printed.out and "clips 2, float32 on cpu" in printed.out
+    assert "detector + IoU" in printed.out and "clips 2 (evaluation), rules own, float32 on cpu" in printed.out
     assert str(tmp_path) not in printed.out
     assert not log.exists()  # only when asked
     values = json.loads(out.read_text(encoding="utf-8"))
@@ -169,11 +171,29 @@ def test_processes_share_the_clips(sheet: SpriteSheet, tmp_path: Path) -> None:
     model = tmp_path / "tiny.safetensors"
     save_native(build_model("test", seed=8), model)
     load = functools.partial(load_model, model, device="cpu", dtype="float32")
-    shared = list(eval_tracker.score_in_processes(2, 2, load, sheet))
-    alone = [eval_tracker.Scorer(load(), sheet)(number) for number in range(2)]
+    shared = list(eval_tracker.score_in_processes(2, 2, load, eval_tracker.Wanted(sheet=sheet)))
+    alone = [eval_tracker.Scorer(load(), eval_tracker.Wanted(sheet=sheet))(number) for number in range(2)]
     assert [kind for kind, _ in shared] == [kind for kind, _ in alone] == list(KINDS[:2])
     for (_, ours), (_, theirs) in zip(shared, alone, strict=True):
         assert ours.figures() == theirs.figures() and ours.given
+
+
+def test_rules_are_chosen_on_other_clips(sheet: SpriteSheet, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[Clip] = []
+
+    def looked_at(clip: Clip, questions: Sequence[Question], video: VideoPredictor, image: ImagePredictor) -> Scores:
+        shown.append(clip)
+        assert video.policy == VideoPolicy()
+        return Scores()
+
+    monkeypatch.setattr(eval_tracker, "score_clip", looked_at)
+    model = build_model("default", seed=0)
+    wanted = eval_tracker.Wanted(sheet=sheet, validation=True, original=True)
+    assert eval_tracker.Scorer(model, wanted)(3)[0] == KINDS[3]
+    other = evaluation_clip(3, sheet=sheet)[0]
+    trained = make_clip(TRAIN, 3, EVALUATION_SIZE_HW, len(other), kind=KINDS[3], sheet=sheet)[0]
+    for clip in (other, trained):
+        assert len(shown[0]) == len(clip) and not np.array_equal(shown[0].frames, clip.frames)
 
 
 @pytest.mark.parametrize("count", ["0", "121"])

@@ -75,6 +75,7 @@ _BARE = replace(
     scenes=replace(EVALUATION.scenes, sprites=False),
     questions=replace(EVALUATION.questions, kinds=("absent_random", "absent_word")),
 )
+_VALIDATION = replace(TRAIN, seed_space=3)
 SPLITS = {split.name: split for split in (TRAIN, EVALUATION)}
 
 _books: weakref.WeakKeyDictionary[SpriteSheet, PhraseBook] = weakref.WeakKeyDictionary()
@@ -208,13 +209,25 @@ def evaluation_clip(
 
     The difficulties take turns, so that there are as many clips of each.
     """
-    kind = CLIP_KINDS[index % len(CLIP_KINDS)]
+    return _fixed_clip(EVALUATION, index, size_hw, sheet)
+
+
+def validation_clip(
+    index: int, size_hw: tuple[int, int] = EVALUATION_SIZE_HW, *, sheet: SpriteSheet | None = None
+) -> tuple[Clip, list[Question]]:
+    """As `evaluation_clip`, of the training half: to choose rules and settings by. Training draws none of them."""
+    return _fixed_clip(_VALIDATION, index, size_hw, sheet)
+
+
+def _fixed_clip(
+    split: Split, index: int, size_hw: tuple[int, int], sheet: SpriteSheet | None
+) -> tuple[Clip, list[Question]]:
     return make_clip(
-        EVALUATION,
+        split,
         index,
         size_hw,
         EVALUATION_CLIP_FRAMES,
         questions=EVALUATION_CLIP_QUESTIONS,
-        kind=kind,
+        kind=CLIP_KINDS[index % len(CLIP_KINDS)],
         sheet=sheet,
     )
