@@ -121,7 +121,7 @@ SCENARIOS = (
         ),
         (
             "the tracker's masks are not cleaned",
-            "cleaned(tracked.masks.mask_logits, policy.clean_area)",
+            "cleaned(tracked.masks.mask_logits, self._policy.clean_area)",
             "tracked.masks.mask_logits",
         ),
         (

@@ -42,6 +42,7 @@ SIZES: dict[str, ModelConfig] = {
     # As Hugging Face's format can hold it.
     "default": replace(
         DEFAULT,
+        video_image_size=None,
         vision=replace(DEFAULT.vision, norm_eps=CONFIG.vision.norm_eps),
         geometry=replace(DEFAULT.geometry, points=False, cls_without_exemplars=False),
         decoder=replace(DEFAULT.decoder, presence_clamp=CONFIG.decoder.presence_clamp),

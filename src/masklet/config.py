@@ -168,6 +168,7 @@ class SelectionConfig:
     score_threshold: float = 0.5  # detections must score strictly more
     nms_iou: float | None = None  # mask overlap above which the weaker of two detections goes; None: keep both
     detections_lead: bool = False  # in video a mask is the detector's where detector and tracker agree
+    masks_compete: bool = False  # in video a pixel is followed as one object's of a concept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +180,7 @@ class ModelConfig:
     tracker_neck: bool = True  # second pyramid, for clicks and video
     tracker: TrackerConfig | None = None  # what reads the second pyramid
     vision: VisionConfig = field(default_factory=VisionConfig)
+    video_image_size: int | None = None  # side of the square input for frames, pixels; None: `vision.image_size`
     text: TextConfig = field(default_factory=TextConfig)
     geometry: GeometryConfig = field(default_factory=GeometryConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
@@ -196,12 +198,17 @@ class ModelConfig:
             self.width % self.mask_heads == 0,
             f"width {self.width} must be divisible by mask_heads {self.mask_heads}",
         )
+        _require(
+            self.video_image_size is None or self.video_image_size % self.vision.patch_size == 0,
+            f"video_image_size must be a multiple of the patch size {self.vision.patch_size}, "
+            f"got {self.video_image_size}",
+        )
         if self.tracker is not None:
             _check_tracker(self.tracker, self.width, self.tracker_neck)
 
     def with_image_size(self, image_size: int) -> Self:
-        """The same model for another input side (pixels, a multiple of the patch size)."""
-        return replace(self, vision=replace(self.vision, image_size=image_size))
+        """The same model for another input side (pixels, a multiple of the patch size), of pictures and frames."""
+        return replace(self, vision=replace(self.vision, image_size=image_size), video_image_size=None)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dictionary, ready for JSON."""
@@ -292,7 +299,8 @@ DEFAULT = ModelConfig(
     scoring_mlp_width=512,
     mask_heads=4,
     tracker=DEFAULT_TRACKER,
-    selection=SelectionConfig(nms_iou=0.5, detections_lead=True),
+    video_image_size=336,
+    selection=SelectionConfig(nms_iou=0.5, detections_lead=True, masks_compete=True),
 )
 
 TEST = ModelConfig(

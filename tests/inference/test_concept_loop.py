@@ -107,6 +107,18 @@ def test_the_share_that_others_leave(upsampled: bool, left: list[bool]) -> None:
     assert areas == [[160, 112]] * 2  # what is given out is as it was
 
 
+@pytest.mark.parametrize(("compete", "areas"), [(False, [160, 112, 112]), (True, [48, 112, 112])])
+def test_masks_that_compete(compete: bool, areas: list[int]) -> None:
+    """Of ten columns at +1 seven lie under +5 of the same concept; what lies under another concept's stays."""
+    weak, strong = rectangle(0, 0, 10, SIDE, inside=1.0), rectangle(0, 0, 7, SIDE)
+    policy = replace(POLICY, detection_iou=0, shrink_share=0.0, shrink_upsampled=False, masks_compete=compete)
+    found = {0: [(weak, 0.9), (strong, 0.8)], 4: [(strong, 0.7)]}
+    tracker, (_, given) = followed(policy, {0: found, 1: found}, [weak, strong, strong])
+    assert given == areas
+    ((remembered, _),) = tracker.remembered.values()
+    assert (remembered > 0).flatten(1).sum(1).tolist() == areas
+
+
 X, Y = rectangle(0, 0, 5, 2), rectangle(0, 0, 4, 2)  # an overlap of 0.8
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 
@@ -45,6 +45,7 @@ TABLE = [
     ("refine_window", "refinement_detector_cond_frame_removal_window", 16, 16),
     ("memory_selection", "use_memory_selection", True, False),
     ("masks_apart", "7.1: object-wise non-overlap of what is given out", True, True),
+    ("masks_compete", "non_overlap_masks_for_mem_enc, non_overlap_masks_for_output (spec/tracker.md 1)", False, False),
 ]
 
 # Section 12, and `shared_start`, which section 5 says in passing: ours, the original's, transformers'.
@@ -81,14 +82,15 @@ def test_where_the_two_implementations_differ() -> None:
     assert (with_kernels.detection_iou, with_kernels.clean_area) == (0.1, 16)
 
 
-def test_a_model_has_the_originals_rules_unless_its_detections_lead() -> None:
+def test_a_model_has_the_originals_rules_unless_its_configuration_says_otherwise() -> None:
     assert VideoPolicy.of(SAM3) == VideoPolicy()
-    led = VideoPolicy.of(DEFAULT)
-    assert led == VideoPolicy.led_by_detections()
-    differ = {
-        field.name for field in fields(VideoPolicy) if getattr(led, field.name) != getattr(VideoPolicy(), field.name)
+    own, original, led = VideoPolicy.of(DEFAULT), VideoPolicy(), VideoPolicy.led_by_detections()
+    assert own == replace(led, masks_compete=True)
+    differ = {field.name for field in fields(VideoPolicy) if getattr(led, field.name) != getattr(original, field.name)}
+    assert differ == {
+        *("near_iou", "keep_alive_start", "keep_alive_max", "keep_alive_hides"),
+        *(f"recondition_{name}" for name in ("every", "score", "iou", "sight_logit", "shown")),
     }
-    assert differ == {f"recondition_{name}" for name in ("every", "score", "iou", "sight_logit", "shown")}
 
 
 @pytest.mark.parametrize("name", ["unmatched_frames", "shared_detections"])

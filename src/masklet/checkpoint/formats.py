@@ -340,7 +340,7 @@ def _agreed(config: ModelConfig, side: _Embedded, folder: Path) -> ModelConfig:
     if side.config is None:
         return config
     embedded = replace(side.config, tracker=config.tracker) if side.before_trackers else side.config
-    own = ("name", "tracker_neck", "selection")  # what config.json cannot say
+    own = ("name", "tracker_neck", "video_image_size", "selection")  # what config.json cannot say
     told = config.tracker is not None and embedded.tracker is not None
     expected = replace(
         embedded,

@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from masklet.checkpoint import CheckpointInfo
+    from masklet.config import ModelConfig
 
 
 def info(
@@ -37,6 +38,11 @@ def info(
         _print(found)
 
 
+def _input(config: ModelConfig) -> str:
+    frames = "" if config.video_image_size is None else f" ({config.video_image_size} px of films)"
+    return f"{config.vision.image_size} px{frames}"
+
+
 def _print(found: CheckpointInfo) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -49,7 +55,7 @@ def _print(found: CheckpointInfo) -> None:
         "size": f"{found.size_bytes / 1e6:,.1f} MB in {found.entries} entries",
         "number formats": ", ".join(f"{name} x {count}" for name, count in found.dtypes.items()),
         "sha256": found.sha256 or "not computed",
-        "model": f"{config.name}, input {config.vision.image_size} px, {config.decoder.queries} queries",
+        "model": f"{config.name}, input {_input(config)}, {config.decoder.queries} queries",
         "sizes from": found.config_source,
         "carried": f"{len(found.carried)} entries that no part uses yet; kept when converted",
         "filled": f"{len(found.filled)} entries of zeros, demanded by the format",

@@ -35,8 +35,9 @@ from masklet.inference.occlusion import occluded_twins
 from masklet.inference.policy import VideoPolicy
 from masklet.inference.postprocess import masks_to_rles
 from masklet.inference.recondition import Corrections, corrections
+from masklet.inference.tracked_frame import TrackedFrame
 from masklet.inference.tracker_session import TrackerSession
-from masklet.ops.mask_cleanup import cleaned, emptied, sight_logits_of, without_shrunk
+from masklet.ops.mask_cleanup import cleaned, emptied, sight_logits_of, strongest_only, without_shrunk
 from masklet.ops.resize import resized
 from masklet.types import Detections
 
@@ -103,7 +104,7 @@ class ConceptLoop:
         detections = gather_detections(self._detect(frame_idx), policy)
         tracked = self._session.follow(frame_idx, backwards=backwards, remember=False)
         assert list(tracked.object_ids) == before.ids(), "session and loop follow the same objects"
-        logits = cleaned(tracked.masks.mask_logits, policy.clean_area)
+        logits = self._masks(tracked)
         sight_logits = tracked.masks.sight_logits
 
         association, births, verdict = self._decide(detections, logits, frame_idx, backwards=backwards)
@@ -142,7 +143,7 @@ class ConceptLoop:
     def remembered(self, frame_idx: int) -> FrameMasklets:
         """All masklets on a frame as far as the session remembers it; answers to prompts that wait come first."""
         tracked = self._session.shown(frame_idx)
-        logits = cleaned(tracked.masks.mask_logits, self._policy.clean_area)
+        logits = self._masks(tracked)
         return FrameMasklets(
             object_ids=self.masklets.object_ids,
             concept_idx=self.masklets.concept_idx,
@@ -150,6 +151,11 @@ class ConceptLoop:
             tracker_scores=tracked.masks.sight_logits.float().sigmoid().cpu().numpy(),
             masks=tuple(masks_to_rles(logits, self._size_hw)),
         )
+
+    def _masks(self, tracked: TrackedFrame) -> Tensor:
+        """(O, h, w) logits of all masklets as they are judged, shown and remembered."""
+        logits = cleaned(tracked.masks.mask_logits, self._policy.clean_area)
+        return strongest_only(logits, self.masklets.concept_idx) if self._policy.masks_compete else logits
 
     def _decide(
         self, detections: FrameDetections, logits: Tensor, frame_idx: int, *, backwards: bool

@@ -17,7 +17,7 @@ on one frame are a *bucket*. A *prompted* frame is one on which a user or the de
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from masklet.config import ModelConfig
@@ -78,6 +78,9 @@ class VideoPolicy:
         recondition_shown: what is given out for the frame is the detection's mask, else the tracker's.
         recondition_remembered: what is remembered of the frame is the detection's mask, else the tracker's.
         clean_area: holes and sprinkles of at most so many pixels of the network's mask are removed; 0: none.
+        masks_compete: of masks of one concept that the tracker gives, those of clicked objects being of one, each pixel
+            is left to the strongest before anything is decided, given out or remembered
+            (`non_overlap_masks_for_mem_enc` and `non_overlap_masks_for_output`, spec/tracker.md 1).
         shrink_share: a masklet of which less than this share is left to it by others is remembered as empty.
         shrink_upsampled: the shares are counted on masks stretched to the size that is remembered.
         masks_apart: masks of one concept that are given out do not overlap; else they are as the tracker gives them.
@@ -132,6 +135,7 @@ class VideoPolicy:
     recondition_remembered: bool = False
     # masks
     clean_area: int = 16
+    masks_compete: bool = False
     shrink_share: float = 0.3
     shrink_upsampled: bool = True
     masks_apart: bool = True
@@ -172,16 +176,22 @@ class VideoPolicy:
 
     @classmethod
     def of(cls, config: ModelConfig) -> Self:
-        """The rules that suit a model: the original's, or `led_by_detections` where its `SelectionConfig` says so."""
-        return cls.led_by_detections() if config.selection.detections_lead else cls()
+        """The rules that suit a model: the original's, changed as its `SelectionConfig` says."""
+        rules = cls.led_by_detections() if config.selection.detections_lead else cls()
+        return replace(rules, masks_compete=config.selection.masks_compete)
 
     @classmethod
     def led_by_detections(cls) -> Self:
         """For a tracker whose masks are worse than its detector's (docs/decisions/0017-detections-lead.md).
 
-        On every frame a masklet has the mask of the detection that agrees with it, and is followed from there.
+        On every frame a masklet has the mask of the detection that agrees with it, and is followed from there. It is
+        not shown where no detection was near it for some frames, and hinders no other by touching its detection.
         """
         return cls(
+            near_iou=0.3,
+            keep_alive_start=2,
+            keep_alive_max=4,
+            keep_alive_hides=True,
             recondition_every=1,
             recondition_score=cls.detection_score,
             recondition_iou=0.7,

@@ -62,13 +62,13 @@ class VideoPredictor:
             span: which frames are read; None for all.
             rate: frames a second of pictures that have no times of their own.
             image_size: side of the square that the model sees, pixels, a multiple of the patch size; None is the
-                model's own.
+                model's own for frames (`ModelConfig.video_image_size`).
 
         Raises:
             VideoError: it cannot be read.
             InputError: `image_size` does not fit the model, or the span has no frame.
         """
-        side = input_side(self.model, image_size)
+        side = input_side(self.model, self.model.config.video_image_size if image_size is None else image_size)
         source = open_video(video, rate=rate)
         try:
             return OpenVideo(

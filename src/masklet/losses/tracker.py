@@ -29,8 +29,8 @@ class TrackerWeights:
         mask_dice: dice loss of the masks.
         quality: distance of the predicted overlap from the true one.
         sight: cross-entropy of "the object is visible on this frame".
-        spread: share of the mask losses that is not the best candidate's but that of the others together, so that none
-            stays as it began ("relaxed winner takes all", Rupprecht et al. 2017, equation 5); 0 in the paper.
+        spread: share of the mask losses, 0..1, that is not the best candidate's but that of the others together, so
+            that none stays as it began ("relaxed winner takes all", Rupprecht et al. 2017); 0 in the paper.
     """
 
     mask_focal: float = 20.0

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from masklet.types import PointPrompts
 
+_REACH = 9  # cells: how much of the square of so many around a cell is the object's says how deep the cell lies
+
 
 def click_inside(masks: Tensor, cell_px: float) -> PointPrompts:
-    """One click on each object, on any of its cells; "no point" on an object without a cell.
+    """One click on each object, on any of its cells, rather in the middle; "no point" on an object without a cell.
 
     Args:
         masks: (O, h, w) bool.
@@ -24,7 +27,7 @@ def click_inside(masks: Tensor, cell_px: float) -> PointPrompts:
 def click_on_error(found: Tensor, masks: Tensor, cell_px: float) -> PointPrompts:
     """One click on each object where the answer is wrong: on what is missing, or (label 0) on what is too much.
 
-    Every wrong cell is as likely; an answer without a mistake gets a click inside.
+    Any wrong cell, rather in the middle of what is wrong; an answer without a mistake gets a click inside.
 
     Args:
         found: (O, h, w) bool, the answer.
@@ -37,10 +40,14 @@ def click_on_error(found: Tensor, masks: Tensor, cell_px: float) -> PointPrompts
 
 
 def _drawn(where: Tensor, positive: Tensor, cell_px: float) -> PointPrompts:
-    """A random cell of each (O, h, w) `where`, labelled by (O, h, w) `positive`."""
+    """A random cell of each (O, h, w) `where`, labelled by (O, h, w) `positive`.
+
+    The chance of a cell is the square of the share of `where` around it: people do not click on edges.
+    """
     width = where.shape[-1]
     some = where.flatten(1).any(1)
-    chances = torch.where(some[:, None], where.flatten(1).float(), 1.0)
+    depth = F.avg_pool2d(where[:, None].float(), _REACH, stride=1, padding=_REACH // 2)[:, 0]
+    chances = torch.where(some[:, None], (where * depth**2).flatten(1), 1.0)
     cell = torch.multinomial(chances, 1)  # (O, 1)
     column, row = cell % width, torch.div(cell, width, rounding_mode="floor")
     # A place is that of a pixel; half a pixel is added where places become codes.
