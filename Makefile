@@ -90,7 +90,7 @@ eval-default: $(READY) | $(FONT)
 	$(BIN)/python benchmarks/eval_default.py
 
 eval-tracker: $(READY) | $(FONT)
-	$(BIN)/python benchmarks/eval_tracker.py --processes $(WORKERS)
+	$(BIN)/python benchmarks/eval_tracker.py --processes $(WORKERS) --dtype bfloat16
 
 bench-video: $(READY) | $(FONT)
 	$(BIN)/python benchmarks/video_speed.py

@@ -62,13 +62,19 @@ def detect_phrases(
     """What is found of P phrases on each frame of a clip, (P, F, detections): by the rules of `policy`.
 
     Args:
-        predictor: of the model that also follows.
+        predictor: of the model that also follows; frames have the size that they have in a video.
         policy: least score, and the overlap above which the weaker of two detections goes.
         clip: of which the frames alone are looked at.
         phrases: what is looked for.
     """
     frames = [
-        predictor.segment(frame, phrases, threshold=policy.detection_score, nms_iou=policy.detection_iou or None)
+        predictor.segment(
+            frame,
+            phrases,
+            threshold=policy.detection_score,
+            nms_iou=policy.detection_iou or None,
+            image_size=predictor.model.config.video_image_size,
+        )
         for frame in clip.frames
     ]
     return [[frame[place].rle() for frame in frames] for place in range(len(phrases))]

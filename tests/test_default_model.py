@@ -24,9 +24,10 @@ def lines(name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (BENCHMARKS / name).read_text(encoding="utf-8").splitlines()]
 
 
-def record_of(benchmark: str) -> dict[str, Any]:
-    """The last line of the evaluation of the packaged weights."""
-    record = [line for line in lines("results.jsonl") if line["benchmark"] == benchmark][-1]
+def record_of(benchmark: str, **how: str | int) -> dict[str, Any]:
+    """The last line of such an evaluation, which is of the packaged weights."""
+    wanted = {"benchmark": benchmark, **how}.items()
+    record = [line for line in lines("results.jsonl") if wanted <= line.items()][-1]
     assert record["weights"] == HASH
     return record
 
@@ -50,7 +51,7 @@ def test_its_figures_are_recorded_and_printed() -> None:
 
 
 def test_how_it_follows_is_recorded_and_printed() -> None:
-    record = record_of("eval_tracker")
+    record = record_of("eval_tracker", half="evaluation", rules="own", clicks=1)
     assert record["clips"] == EVALUATION_CLIPS
     page = (ROOT / "docs/default-model.md").read_text(encoding="utf-8")
     for bar in record["bars"]:

@@ -110,7 +110,8 @@ def test_the_truth_has_full_marks(sheet: SpriteSheet, monkeypatch: pytest.Monkey
             for objects in named(None, clip, phrases)
         ]
 
-    def clicked(_: object, clip: Clip, clicks: Sequence[Click]) -> list[FrameMasks]:
+    def clicked(_: object, clip: Clip, clicks: Sequence[Click], *, corrections: int) -> list[FrameMasks]:
+        assert corrections == 0
         first = clip.visible.argmax(axis=0)
         for idx, click in enumerate(clicks):
             x, y = click.point_xy
@@ -150,7 +151,7 @@ def test_table_json_and_record(
     printed = capsys.readouterr()
     assert printed.err == ""  # no progress where nobody looks
     assert max(map(len, printed.out.splitlines())) <= 100
-    assert "detector + IoU" in printed.out and "clips 2 (evaluation), rules own, float32 on cpu" in printed.out
+    assert "detector + IoU" in printed.out and "clips 2 (evaluation), rules own, 84 px, float32 on cpu" in printed.out
     assert str(tmp_path) not in printed.out
     assert not log.exists()  # only when asked
     values = json.loads(out.read_text(encoding="utf-8"))
@@ -181,19 +182,39 @@ def test_processes_share_the_clips(sheet: SpriteSheet, tmp_path: Path) -> None:
 def test_rules_are_chosen_on_other_clips(sheet: SpriteSheet, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[Clip] = []
 
-    def looked_at(clip: Clip, questions: Sequence[Question], video: VideoPredictor, image: ImagePredictor) -> Scores:
+    def looked_at(
+        clip: Clip, questions: Sequence[Question], video: VideoPredictor, image: ImagePredictor, *, clicks: int
+    ) -> Scores:
         shown.append(clip)
-        assert video.policy == VideoPolicy()
+        assert video.policy == VideoPolicy(near_iou=0.3, confirm=True) and clicks == 3
         return Scores()
 
     monkeypatch.setattr(eval_tracker, "score_clip", looked_at)
     model = build_model("default", seed=0)
-    wanted = eval_tracker.Wanted(sheet=sheet, validation=True, original=True)
+    changed = dict(map(eval_tracker.rule, ["near_iou=0.3", "confirm=True"]))
+    wanted = eval_tracker.Wanted(sheet=sheet, validation=True, original=True, changed=changed, clicks=3)
+    assert wanted.rules == "original near_iou=0.3 confirm=True"
     assert eval_tracker.Scorer(model, wanted)(3)[0] == KINDS[3]
     other = evaluation_clip(3, sheet=sheet)[0]
     trained = make_clip(TRAIN, 3, EVALUATION_SIZE_HW, len(other), kind=KINDS[3], sheet=sheet)[0]
     for clip in (other, trained):
         assert len(shown[0]) == len(clip) and not np.array_equal(shown[0].frames, clip.frames)
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("far_iou=0.3", "expected NAME=VALUE with a field of VideoPolicy, got 'far_iou=0.3'"),
+        ("near_iou=far", "expected a float for near_iou, got 'far'"),
+        ("confirm=1", "expected a bool for confirm, got '1'"),
+    ],
+)
+def test_rules_that_are_not_there(
+    sheet: SpriteSheet, word: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        eval_tracker.main(["--rule", word], sheet)
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("count", ["0", "121"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +11,18 @@ import pytest
 from follow_cases import predictor
 from label_map_cases import PREDICTED, TRUE, Labels
 from masklet.evaluation.clip_answers import follow_clicks, follow_phrases
-from masklet.evaluation.clip_scores import Click, FrameMasks, count_named, first_clicks, middle_of, score_given
+from masklet.evaluation.clip_scores import (
+    Click,
+    FrameMasks,
+    correcting_click,
+    count_named,
+    first_clicks,
+    middle_of,
+    score_given,
+)
 from masklet.evaluation.hota import HotaCounts
 from masklet.evaluation.jaccard_boundary import ObjectScore
+from masklet.inference.open_video import OpenVideo
 from masklet.inference.policy import VideoPolicy
 from masklet.inference.video_predictor import VideoPredictor
 from masklet.model.build import build_model
@@ -76,6 +86,16 @@ def test_the_middle_of_a_mask_is_in_it() -> None:
     assert ring[int(y), int(x)]
     # To the edge of the picture it is not far either: depth 3 in the middle row, columns 2 to 6.
     assert middle_of(np.ones((5, 9), dtype=np.bool_)) == (2.5, 2.5)
+
+
+def test_the_widest_mistake_is_set_right() -> None:
+    truth, found = np.zeros((2, 20, 30), dtype=np.bool_)
+    truth[5:10, 5:10] = True
+    assert correcting_click(found, truth) == ((7.5, 7.5), 1)
+    found[5:10, 5:22] = True  # 5 high and 12 wide too far
+    point_xy, label = correcting_click(found, truth) or ((0.0, 0.0), 1)
+    assert (point_xy, label) == ((12.5, 7.5), 0)
+    assert correcting_click(truth, truth) is None
 
 
 def test_objects_are_clicked_where_they_come_into_sight() -> None:
@@ -145,6 +165,44 @@ def test_objects_are_followed_from_their_click_on(clip: Clip) -> None:
     for result in by_hand:
         assert result.rle() == [masks[result.frame_idx] for masks in found if masks[result.frame_idx] is not None]
     assert follow_clicks(following, clip, []) == []
+
+
+def test_corrections_follow_the_first_click_at_once(clip: Clip) -> None:
+    following = VideoPredictor(build_model("test", seed=8))
+    clicks = first_clicks(clip)[:1]
+    ((frame_idx, point_xy),) = [(click.frame_idx, click.point_xy) for click in clicks]
+    found = follow_clicks(following, clip, clicks, corrections=2)
+    truth = clip.masks(0)[frame_idx]
+    points, labels = [point_xy], [1]
+    with following.open(clip.frames) as video:
+        for _ in range(2):
+            first = video.click(frame_idx, points, labels, object_id=0)
+            assert len(first) == 1
+            correction = correcting_click(first.masks[0], truth)
+            assert correction is not None
+            points, labels = [*points, correction[0]], [*labels, correction[1]]
+        video.click(frame_idx, points, labels, object_id=0)
+        by_hand = [result.rle() for result in video.propagate(frame_idx)]
+    assert labels != [1, 1, 1]
+    assert [[] if rle is None else [rle] for rle in found[0][frame_idx:]] == by_hand
+    assert found != follow_clicks(following, clip, clicks)
+
+
+def test_what_is_not_shown_is_missing(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Untrained weights that see nothing: the correction is where the first click was."""
+    asked: list[tuple[float, float]] = []
+    click = OpenVideo.click
+
+    def watched(self: OpenVideo, frame_idx: int, points: list[tuple[float, float]], *rest: Any, **more: Any) -> Any:
+        asked.extend(points)
+        result = click(self, frame_idx, points, *rest, **more)
+        assert len(result) == 0
+        return result
+
+    monkeypatch.setattr(OpenVideo, "click", watched)
+    clicks = first_clicks(clip)[:1]
+    follow_clicks(VideoPredictor(build_model("test", seed=4)), clip, clicks, corrections=1)
+    assert asked == [clicks[0].point_xy] * 2
 
 
 def test_phrases_are_followed_together(clip: Clip) -> None:

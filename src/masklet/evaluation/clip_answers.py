@@ -5,21 +5,27 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from masklet.evaluation.clip_scores import Click, FrameMasks
+import numpy as np
+
+from masklet.evaluation.clip_scores import Click, FrameMasks, correcting_click
 from masklet.inference.video_predictor import VideoPredictor
-from masklet.ops.masks import Rle
+from masklet.inference.video_result import VideoResult
+from masklet.ops.masks import BoolArray, Rle, decode_rle
 from masklet.synthetic.clips import Clip
 
 
-def follow_clicks(predictor: VideoPredictor, clip: Clip, clicks: Sequence[Click]) -> list[FrameMasks]:
+def follow_clicks(
+    predictor: VideoPredictor, clip: Clip, clicks: Sequence[Click], *, corrections: int = 0
+) -> list[FrameMasks]:
     """Follows O objects to the end of a clip, all in one pass.
 
     Each is clicked before its frame is passed, as by a user who watches: earlier frames show nothing of it.
 
     Args:
         predictor: whose model has a tracker.
-        clip: of which the frames alone are looked at.
-        clicks: one for each object.
+        clip: of which the frames alone are looked at, but for corrections.
+        clicks: one for each object, in the order of the clip's instances if they are corrected.
+        corrections: at most so many clicks set the answer on that frame right, each where it is most wrong.
 
     Returns:
         The masks of each object.
@@ -35,7 +41,13 @@ def follow_clicks(predictor: VideoPredictor, clip: Clip, clicks: Sequence[Click]
 
         def show(frame_idx: int) -> None:
             for object_id in ids_on[frame_idx]:
-                video.click(frame_idx, [clicks[object_id].point_xy], object_id=object_id)
+                result = video.click(frame_idx, [clicks[object_id].point_xy], object_id=object_id)
+                for _ in range(corrections):
+                    truth = clip.masks(object_id)[frame_idx]
+                    click = correcting_click(_mask_of(result, object_id), truth)
+                    if click is not None:
+                        point_xy, label = click
+                        result = video.click(frame_idx, [point_xy], [label], object_id=object_id, keep_earlier=True)
 
         show(first)
         for result in video.propagate(first, pixels=False):
@@ -43,6 +55,12 @@ def follow_clicks(predictor: VideoPredictor, clip: Clip, clicks: Sequence[Click]
                 masks[object_id][result.frame_idx] = rle
             show(result.frame_idx + 1)
     return list(masks)
+
+
+def _mask_of(result: VideoResult, object_id: int) -> BoolArray:
+    """(H, W); empty where the object is not shown."""
+    (rows,) = np.nonzero(result.object_ids == object_id)
+    return decode_rle(result.rle()[rows[0]]) if len(rows) else np.zeros(result.image_size_hw, dtype=np.bool_)
 
 
 def follow_phrases(predictor: VideoPredictor, clip: Clip, phrases: Sequence[str]) -> list[list[FrameMasks]]:

@@ -1,6 +1,7 @@
 """Scores of what was followed through a clip of the synthetic world: given objects by J&F, named ones by HOTA.
 
-An object is given by one click on the first frame that shows it (`first_clicks`) and followed from there to the end.
+An object is given by a click on the first frame that shows it (`first_clicks`), perhaps by more where the answer is
+wrong (`correcting_click`, as SAM 2 was evaluated: Ravi et al. 2024), and followed from there to the end.
 Counts of HOTA add up over (clip, phrase) pairs, so that clips of one difficulty have figures of their own; all that is
 returned counts, whatever its score.
 """
@@ -52,9 +53,31 @@ def middle_of(mask: BoolArray) -> tuple[float, float]:
 
     Unlike the mean of all pixels it is never outside the mask. The picture's edge counts as the mask's edge.
     """
+    return _deepest(mask)[0]
+
+
+def correcting_click(found: BoolArray, truth: BoolArray) -> tuple[tuple[float, float], int] | None:
+    """Where a user clicks to set a mask right: in the middle of the widest mistake; None if there is none.
+
+    Args:
+        found: (H, W), the answer.
+        truth: (H, W).
+
+    Returns:
+        x, y in pixels and the label: 1 on what is missing, also where both are as wide, 0 on what is too much.
+    """
+    missing, too_much = truth & ~found, found & ~truth
+    if not (missing.any() or too_much.any()):
+        return None
+    (missing_xy, missing_px), (too_much_xy, too_much_px) = _deepest(missing), _deepest(too_much)
+    return (missing_xy, 1) if missing_px >= too_much_px else (too_much_xy, 0)
+
+
+def _deepest(mask: BoolArray) -> tuple[tuple[float, float], float]:
+    """The pixel that lies deepest in a mask, and how many pixels it is from the outside."""
     depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
     row, column = np.unravel_index(depth.argmax(), mask.shape)
-    return float(column) + 0.5, float(row) + 0.5
+    return (float(column) + 0.5, float(row) + 0.5), float(depth[row, column])
 
 
 def score_given(clip: Clip, followed: Sequence[FrameMasks]) -> list[ObjectScore]:
