@@ -22,7 +22,7 @@ from film_cases import write_film
 from follow_cases import clip, model_file
 from masklet import Exemplar, VideoPredictor, load_model
 from masklet.checkpoint import save_native
-from masklet.config import TEST
+from masklet.config import TEST, SelectionConfig
 from masklet.inference.policy import VideoPolicy
 from masklet.media.span import Seconds, Span
 from masklet.model.build import build_model
@@ -89,6 +89,22 @@ def test_the_same_as_in_python(track: Track, film: Path) -> None:
         expected = [result.to_dict() for result in video.propagate(pixels=False)]
     assert lines(out) == expected
     assert not Path("out").exists()
+
+
+def test_limits_leave_the_other_rules_of_the_model(capsys: pytest.CaptureFixture[str], film: Path) -> None:
+    selection = SelectionConfig(detections_lead=True, masks_compete=True)
+    network = build_model(replace(TEST, selection=selection), seed=3)
+    save_native(network, Path("own.safetensors"))
+    track = Track("track", capsys, Path("own.safetensors"))
+    code, out, _ = track(film, "-c", "dog", *LOW, "--json")
+    rules = replace(VideoPolicy.of(network.config), birth_score=0.02, max_masklets=4)
+    assert code == 0 and rules.recondition_every == 1
+    with track.predictor(rules).open(film) as video:
+        video.add_concept("dog", threshold=0.02)
+        assert lines(out) == [result.to_dict() for result in video.propagate(pixels=False)]
+    with track.predictor(POLICY).open(film) as video:
+        video.add_concept("dog", threshold=0.02)
+        assert lines(out) != [result.to_dict() for result in video.propagate(pixels=False)]
 
 
 def test_json_with_files(track: Track, film: Path) -> None:

@@ -47,6 +47,20 @@ def test_bounded_memory_gives_the_same_numbers(select, sight):
 
 
 @pytest.mark.parametrize("select", [False, True])
+def test_corrections_on_every_frame(select):
+    """As where detections lead: prompted frames are forgotten as tracked ones are."""
+    found = session(policy(select=select), frames=LONG)
+    found.begin(0, {1: square(10, 10, 40, 40)})
+    kept = []
+    for frame_idx in range(LONG):
+        found.follow(frame_idx)
+        found.correct(frame_idx, {1: square(10, 10, 40, 40)})
+        (bucket,) = found.buckets
+        kept.append((len(bucket.prompted), len(bucket.tracked), len(bucket.prompts)))
+    assert kept[-1] == kept[100] and max(prompted for prompted, _, _ in kept) <= MOST_TRACKED
+
+
+@pytest.mark.parametrize("select", [False, True])
 def test_both_ways_from_where_it_began(select):
     """Forwards from the middle, then backwards from there, then on from the end: as if everything had been kept."""
 
