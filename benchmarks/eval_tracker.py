@@ -286,6 +286,7 @@ def main(words: list[str] | None = None, sheet: SpriteSheet | None = None) -> No
         image_size=arguments.image_size,
     )
     model = load()
+    wanted.policy(model.config)  # what is wrong with a rule shows before anything is scored
     start = time.perf_counter()
     if processes == 1:
         scored: Iterable[tuple[str, Scores]] = map(Scorer(model, wanted), range(count))

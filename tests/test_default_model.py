@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from masklet.checkpoint.hub import find_weights
+from masklet.config import DEFAULT
 from masklet.synthetic.world import EVALUATION_CLIPS, EVALUATION_SCENES
 from masklet.training.follow_task import DEFAULT_TRACKER_RECIPE
 from masklet.training.recipe import DEFAULT_RECIPE
@@ -24,7 +25,7 @@ def lines(name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (BENCHMARKS / name).read_text(encoding="utf-8").splitlines()]
 
 
-def record_of(benchmark: str, **how: str | int) -> dict[str, Any]:
+def record_of(benchmark: str, **how: str | int | None) -> dict[str, Any]:
     """The last line of such an evaluation, which is of the packaged weights."""
     wanted = {"benchmark": benchmark, **how}.items()
     record = [line for line in lines("results.jsonl") if wanted <= line.items()][-1]
@@ -51,7 +52,7 @@ def test_its_figures_are_recorded_and_printed() -> None:
 
 
 def test_how_it_follows_is_recorded_and_printed() -> None:
-    record = record_of("eval_tracker", half="evaluation", rules="own", clicks=1)
+    record = record_of("eval_tracker", half="evaluation", rules="own", clicks=1, image_size=DEFAULT.video_image_size)
     assert record["clips"] == EVALUATION_CLIPS
     page = (ROOT / "docs/default-model.md").read_text(encoding="utf-8")
     for bar in record["bars"]:

@@ -199,8 +199,9 @@ class ModelConfig:
             f"width {self.width} must be divisible by mask_heads {self.mask_heads}",
         )
         _require(
-            self.video_image_size is None or self.video_image_size % self.vision.patch_size == 0,
-            f"video_image_size must be a multiple of the patch size {self.vision.patch_size}, "
+            self.video_image_size is None
+            or (self.video_image_size > 0 and self.video_image_size % self.vision.patch_size == 0),
+            f"video_image_size must be a positive multiple of the patch size {self.vision.patch_size}, "
             f"got {self.video_image_size}",
         )
         if self.tracker is not None:

@@ -15,6 +15,7 @@ from eval_tracker import Scores
 from joined_by_iou import PATIENCE, detect_phrases, join_by_iou
 
 from masklet.checkpoint import load_model, save_native
+from masklet.errors import ConfigError
 from masklet.evaluation.clip_scores import Click, FrameMasks
 from masklet.inference.image_predictor import ImagePredictor
 from masklet.inference.policy import VideoPolicy
@@ -215,6 +216,13 @@ def test_rules_that_are_not_there(
     with pytest.raises(SystemExit, match="2"):
         eval_tracker.main(["--rule", word], sheet)
     assert message in capsys.readouterr().err
+
+
+def test_a_rule_out_of_range_is_refused_before_anything_is_scored(sheet: SpriteSheet, tmp_path: Path) -> None:
+    save_native(build_model("test", seed=8), tmp_path / "tiny.safetensors")
+    words = ["--model", str(tmp_path / "tiny.safetensors"), "--processes", "2", "--rule", "near_iou=2"]
+    with pytest.raises(ConfigError, match=r"^near_iou must be in 0\.\.1, got 2\.0$"):
+        eval_tracker.main(words, sheet)
 
 
 @pytest.mark.parametrize("count", ["0", "121"])

@@ -41,6 +41,8 @@ def test_a_size_that_is_asked_for_is_that_of_frames_too() -> None:
     assert (config.vision.image_size, config.video_image_size) == (112, None)
 
 
-def test_the_size_of_frames_fits_the_patches() -> None:
-    with pytest.raises(ConfigError, match=r"^video_image_size must be a multiple of the patch size 14, got 60$"):
-        replace(TEST, video_image_size=60)
+@pytest.mark.parametrize("side", [60, 0, -14])
+def test_the_size_of_frames_fits_the_patches(side: int) -> None:
+    message = rf"^video_image_size must be a positive multiple of the patch size 14, got {side}$"
+    with pytest.raises(ConfigError, match=message):
+        replace(TEST, video_image_size=side)

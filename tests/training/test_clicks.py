@@ -29,6 +29,15 @@ def test_clicks_lie_on_their_objects_and_everywhere_on_them() -> None:
     assert torch.equal(seen, masks)
 
 
+def test_clicks_lie_rather_in_the_middle() -> None:
+    """A line of 40 cells is a quarter of the object beside a square of 121, and is hardly ever clicked."""
+    torch.manual_seed(0)
+    masks = torch.zeros(1, 60, 60, dtype=torch.bool)
+    masks[0, 5:16, 5:16] = masks[0, 40, 10:50] = True
+    _, rows = _cells(click_inside(masks.expand(1000, -1, -1), CELL_PX))
+    assert 0 < int((rows == 40).sum()) < 50  # 250 if every cell were as likely
+
+
 def test_an_object_without_a_cell_gets_no_point() -> None:
     masks = torch.zeros(2, 8, 6, dtype=torch.bool)
     masks[1, 4, 2] = True

@@ -43,11 +43,11 @@ def follow_clicks(
             for object_id in ids_on[frame_idx]:
                 result = video.click(frame_idx, [clicks[object_id].point_xy], object_id=object_id)
                 for _ in range(corrections):
-                    truth = clip.masks(object_id)[frame_idx]
-                    click = correcting_click(_mask_of(result, object_id), truth)
-                    if click is not None:
-                        point_xy, label = click
-                        result = video.click(frame_idx, [point_xy], [label], object_id=object_id, keep_earlier=True)
+                    click = correcting_click(_mask_of(result, object_id), clip.masks(object_id)[frame_idx])
+                    if click is None:
+                        break
+                    point_xy, label = click
+                    result = video.click(frame_idx, [point_xy], [label], object_id=object_id, keep_earlier=True)
 
         show(first)
         for result in video.propagate(first, pixels=False):

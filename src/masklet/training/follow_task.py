@@ -47,6 +47,18 @@ class FollowRecipe(StagedRecipe[FollowStage]):
     parts: int = 2
 
 
+_FINE_CLICKS = FollowSteps(
+    clips=3,
+    frames=1,
+    objects=5,
+    repeats=2,
+    masks=0.0,
+    boxes=0.25,
+    corrections=1,
+    later=0.0,
+    weights=TrackerWeights(quality=2.0, spread=0.3),
+)
+
 DEFAULT_TRACKER_RECIPE = FollowRecipe(
     preset="default",
     tracker=DEFAULT_TRACKER,
@@ -87,17 +99,7 @@ DEFAULT_TRACKER_RECIPE = FollowRecipe(
             image_size=448,
             rate=8e-4,
             warmup=50,
-            follow=FollowSteps(
-                clips=3,
-                frames=1,
-                objects=5,
-                repeats=2,
-                masks=0.0,
-                boxes=0.25,
-                corrections=1,
-                later=0.0,
-                weights=TrackerWeights(quality=2.0, spread=0.3),
-            ),
+            follow=_FINE_CLICKS,
         ),
         FollowStage(
             name="follow long",
@@ -122,17 +124,7 @@ DEFAULT_TRACKER_RECIPE = FollowRecipe(
             image_size=336,
             rate=6e-4,
             warmup=50,
-            follow=FollowSteps(
-                clips=3,
-                frames=1,
-                objects=5,
-                repeats=2,
-                masks=0.0,
-                boxes=0.25,
-                corrections=1,
-                later=0.0,
-                weights=TrackerWeights(quality=2.0, spread=0.3),
-            ),
+            follow=_FINE_CLICKS,
         ),
         FollowStage(
             name="follow as in films",
