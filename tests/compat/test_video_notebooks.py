@@ -261,7 +261,7 @@ def test_clicks(video_pt: Path, places: dict[str, Path], tmp_path: Path) -> None
         frames = VideoFrames(model, source, Span(), image_size=model.config.vision.image_size)
         session = TrackerSession(
             model.tracker,
-            lambda place: frames.encoded(place).tracker,
+            frames.tracker,
             size_hw=(44, 60),
             frames=5,
             policy=TrackerPolicy(bank=BankRules.of(model.config.tracker, select=VideoPolicy().memory_selection)),

@@ -16,6 +16,7 @@ from masklet.inference.concept_finder import Found, VideoConcept, find_concepts,
 from masklet.inference.image_predictor import ImagePredictor
 from masklet.inference.text_cache import TextCache
 from masklet.inference.video_frames import VideoFrames
+from masklet.media.images import to_pixels
 from masklet.media.span import Span
 from masklet.media.video import open_video
 from masklet.types import VISUAL, Exemplar
@@ -80,5 +81,33 @@ def test_frames_of_films_are_scaled_as_pictures(tmp_path: Path) -> None:
         pixels = source.frame(1).pixels
         assert np.abs(pixels.astype(int) - painted(1)).mean() < 20  # a frame as it was written
         expected = ImagePredictor(model()).encode(pixels)
-        for ours, theirs in zip(frames.encoded(1).image.levels, expected.levels, strict=True):
+        for ours, theirs in zip(frames.image(1).levels, expected.levels, strict=True):
             assert torch.equal(ours, theirs)
+
+
+def test_each_reader_of_a_frame_has_its_own_pyramid(tmp_path: Path) -> None:
+    """Both come of one encoding; a film in which only clicks are followed never makes the detector's."""
+    own = model()
+    assert own.tracker is not None
+    path = write_film(tmp_path / "clip.mp4", count=3)
+    work: list[str] = []
+    parts = {"vision": own.vision_encoder, "detector": own.neck, "tracker": own.tracker_neck}
+    hooks = [
+        part.register_forward_hook(lambda *_, name=name: work.append(name)) for name, part in parts.items() if part
+    ]
+    with open_video(path) as source:
+        frames = VideoFrames(own, source, Span(), image_size=own.config.vision.image_size)
+        seen = frames.tracker(1)
+        assert work == ["vision", "tracker"]
+        assert frames.tracker(1) is seen
+        assert frames.image(1) is frames.image(1)
+        assert work == ["vision", "tracker", "detector"]
+        for hook in hooks:
+            hook.remove()
+        pixels = to_pixels(source.frame(1).pixels, own.config.vision.image_size)
+    levels = own.encode_image(pixels, tracker=True).tracker_levels
+    assert levels is not None
+    expected = own.tracker.features(levels)  # of the wide pyramid
+    torch.testing.assert_close(seen.fine, expected.fine, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(seen.middle, expected.middle, rtol=1e-5, atol=1e-5)
+    assert torch.equal(seen.coarse, expected.coarse)

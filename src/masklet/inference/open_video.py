@@ -83,7 +83,7 @@ class OpenVideo(ClosedAtEnd):
         self._concepts: list[VideoConcept] = []
         self._session = TrackerSession(
             model.tracker,
-            lambda place: self._frames.encoded(place).tracker,
+            self._frames.tracker,
             size_hw=source.facts.size_hw,
             frames=self._frames.count,
             policy=tracker_policy,
@@ -486,7 +486,7 @@ class OpenVideo(ClosedAtEnd):
         )
 
     def _detect(self, place: int) -> dict[int, Detections]:
-        found = find_concepts(self._model, self._texts, self._frames.encoded(place).image, place, self._concepts)
+        found = find_concepts(self._model, self._texts, self._frames.image(place), place, self._concepts)
         self._presence[place] = max((one.presence for one in found.values()), default=0.0)
         return {concept: one.detections for concept, one in found.items()}
 

@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from masklet.errors import InputError
 from masklet.inference.stages import stage
@@ -15,36 +16,38 @@ from masklet.media.images import to_pixels
 from masklet.media.span import Span
 from masklet.media.video_source import Frame, VideoSource
 from masklet.model.detector import Detector
+from masklet.model.tracker import Tracker
 from masklet.types import ImageFeatures, TrackerFeatures
 
 _KEPT = 2  # the frame at hand, and one that a click returns to
 
 
-@dataclass(frozen=True, eq=False)
-class EncodedFrame:
-    """What the model knows of a frame.
+@dataclass(kw_only=True, eq=False)
+class _Encoded:
+    """What the model knows of a frame; each part is made when it is asked for, the trunk at once."""
 
-    Attributes:
-        image: of this one picture.
-        tracker: what the tracker reads of it.
-    """
-
-    image: ImageFeatures
-    tracker: TrackerFeatures
+    trunk: Tensor
+    size_hw: tuple[int, int]
+    image: ImageFeatures | None = None
+    tracker: TrackerFeatures | None = None
 
 
 class VideoFrames:
     """The chosen frames of a video by their place, 0 first, whatever their numbers in the source are.
 
     Args:
-        model: encodes; has a tracker.
+        model: encodes.
         source: not closed here.
         span: which frames of the source are meant.
         image_size: side of the model's input, pixels.
+        tracker: reads the frames; None is the model's own.
     """
 
-    def __init__(self, model: Detector, source: VideoSource, span: Span, *, image_size: int) -> None:
+    def __init__(
+        self, model: Detector, source: VideoSource, span: Span, *, image_size: int, tracker: Tracker | None = None
+    ) -> None:
         self._model = model
+        self._tracker = tracker
         self._source = source
         self._span = span
         self._image_size = image_size
@@ -54,7 +57,7 @@ class VideoFrames:
             if not self._numbers:
                 raise InputError(f"{source.facts.name}: expected frames {span}, there are none")
         self._pictures: OrderedDict[int, Frame] = OrderedDict()
-        self._encoded: OrderedDict[int, EncodedFrame] = OrderedDict()
+        self._encoded: OrderedDict[int, _Encoded] = OrderedDict()
         self._read = 0  # frames taken of a source that gives each once
 
     @property
@@ -101,17 +104,31 @@ class VideoFrames:
         return self._pictures[place]
 
     @torch.no_grad()
-    def encoded(self, place: int) -> EncodedFrame:
-        """What the model knows of the frame at a place; computed once, as long as it is kept."""
+    def image(self, place: int) -> ImageFeatures:
+        """What the detector reads of the frame at a place, without the tracker's; computed once, while it is kept."""
+        encoded = self._patches(place)
+        if encoded.image is None:
+            with stage("encode", self._model.device):
+                encoded.image = self._model.detector_features(encoded.trunk, [encoded.size_hw])
+        return encoded.image
+
+    @torch.no_grad()
+    def tracker(self, place: int) -> TrackerFeatures:
+        """What the tracker reads of the frame at a place; computed once, while it is kept."""
+        encoded = self._patches(place)
+        if encoded.tracker is None:
+            with stage("encode", self._model.device):
+                encoded.tracker = self._model.tracker_features(encoded.trunk, self._tracker)
+        return encoded.tracker
+
+    def _patches(self, place: int) -> _Encoded:
         if place not in self._encoded:
-            frame = self.picture(place)
-            model = self._model
-            with stage("encode", model.device):
-                pixels = to_pixels(frame.pixels, self._image_size, model.device)
-                height, width = frame.pixels.shape[:2]
-                image = model.encode_image(pixels, [(height, width)], tracker=True)
-                assert model.tracker is not None and image.tracker_levels is not None
-                self._encoded[place] = EncodedFrame(image, model.tracker.features(image.tracker_levels))
+            picture = self.picture(place).pixels
+            with stage("encode", self._model.device):
+                pixels = to_pixels(picture, self._image_size, self._model.device)
+                trunk = self._model.encode_patches(pixels)
+            height, width = picture.shape[:2]
+            self._encoded[place] = _Encoded(trunk=trunk, size_hw=(height, width))
             while len(self._encoded) > _KEPT:
                 self._encoded.popitem(last=False)
         self._encoded.move_to_end(place)

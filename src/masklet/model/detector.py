@@ -11,7 +11,7 @@ The image is encoded once; everything after the neck runs once per prompt; masks
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,7 @@ from masklet.types import (
     MaskMaker,
     PromptTokens,
     RawDetections,
+    TrackerFeatures,
     TrainingOutputs,
 )
 
@@ -107,14 +108,33 @@ class Detector(nn.Module):
         """
         if tracker and self.tracker_neck is None:
             raise ValueError(f"model {self.config.name!r} has no tracker neck: tracker features cannot be computed")
-        trunk = self.vision_encoder(pixels.to(device=self.device, dtype=self.dtype))
+        trunk = self.encode_patches(pixels)
         height, width = pixels.shape[-2:]
         sizes = tuple(image_sizes_hw) if image_sizes_hw is not None else ((height, width),) * len(pixels)
-        return ImageFeatures(
-            levels=self.neck(trunk),
-            tracker_levels=self.tracker_neck(trunk) if tracker and self.tracker_neck is not None else None,
-            image_sizes_hw=sizes,
-        )
+        features = self.detector_features(trunk, sizes)
+        if tracker and self.tracker_neck is not None:
+            features = replace(features, tracker_levels=self.tracker_neck(trunk))
+        return features
+
+    def encode_patches(self, pixels: Tensor) -> Tensor:
+        """(B, 3, R, R) in -1..1 -> (B, Cv, h, w), what both pyramids are made of: most of the work on a picture."""
+        trunk: Tensor = self.vision_encoder(pixels.to(device=self.device, dtype=self.dtype))
+        return trunk
+
+    def detector_features(self, trunk: Tensor, image_sizes_hw: Sequence[tuple[int, int]]) -> ImageFeatures:
+        """What the detector reads of `encode_patches` of pictures that had these sizes."""
+        return ImageFeatures(levels=self.neck(trunk), tracker_levels=None, image_sizes_hw=tuple(image_sizes_hw))
+
+    def tracker_features(self, trunk: Tensor, tracker: Tracker | None = None) -> TrackerFeatures:
+        """What the tracker, or another one of its shape, reads of `encode_patches`; a row for each picture.
+
+        The same as `Tracker.features` of a wide pyramid, which is not made: at full size an eighth of the work.
+        """
+        tracker = self.tracker if tracker is None else tracker
+        if tracker is None or self.tracker_neck is None:
+            raise ValueError(f"model {self.config.name!r} has no tracker: tracker features cannot be computed")
+        fine, middle, coarse = self.tracker_neck(trunk, tracker.mask_decoder.narrow)
+        return TrackerFeatures(fine=fine, middle=middle, coarse=coarse)
 
     def encode_text(self, token_ids: Tensor) -> PromptTokens:
         """(P, T) int64 token ids, padded with 0 -> prompt tokens (P, T, C)."""

@@ -33,7 +33,6 @@ from masklet.media.video import VideoInput, open_video
 from masklet.model.detector import Detector
 from masklet.model.memory_bank import BankRules
 from masklet.model.tracker import Tracker
-from masklet.types import TrackerFeatures
 
 State = dict[str, Any]
 
@@ -100,19 +99,18 @@ class Sam3TrackerPredictor(nn.Module):
                 f"{type(backbone).__name__}: set predictor.backbone = build_sam3_video_model().detector.backbone"
             )
         frames = VideoFrames(
-            backbone, source := open_video(video_path), Span(), image_size=backbone.config.vision.image_size
+            backbone,
+            source := open_video(video_path),
+            Span(),
+            image_size=backbone.config.vision.image_size,
+            tracker=tracker,  # whosever backbone it is
         )
         if frames.count is None:
             source.close()
             raise InputError(f"{source.facts.name}: expected a video whose frames can be read in any order")
 
-        def features(frame_idx: int) -> TrackerFeatures:
-            levels = frames.encoded(frame_idx).image.tracker_levels
-            assert levels is not None
-            return tracker.features(levels)  # of this tracker, whosever backbone it is
-
         size_hw = source.facts.size_hw
-        session = TrackerSession(tracker, features, size_hw=size_hw, frames=frames.count, policy=self.policy)
+        session = TrackerSession(tracker, frames.tracker, size_hw=size_hw, frames=frames.count, policy=self.policy)
         return {
             "video_height": size_hw[0],
             "video_width": size_hw[1],
