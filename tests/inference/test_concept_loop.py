@@ -36,7 +36,8 @@ class Recorder(ScriptedTracker):
             self.begun.append({i: mask for i, mask in masks.items() if groups[i] == group})
         super().begin(frame, masks, groups=groups)
 
-    def correct(self, frame: int, masks: Mapping[int, Tensor]) -> None:
+    def correct(self, frame: int, masks: Mapping[int, Tensor], *, remember: bool = True) -> None:
+        assert not remember  # the loop has the session remember all objects afterwards
         self.corrected.append(list(masks))
 
     def promote(self, frame: int, object_ids: Sequence[int]) -> None:

@@ -368,6 +368,21 @@ def test_objects_set_right_by_a_detector():
     assert torch.equal(found.buckets[1].prompted[2].masks.pointers, pointers)
 
 
+def test_what_is_remembered_after_a_correction_does_not_hang_on_a_map_made_before():
+    sets_right = {3: square(50, 10, 80, 40), 1: square(0, 0, 30, 30)}
+    tokens = []
+    for remember in (True, False):
+        found = clicked()
+        found.follow(0)
+        found.follow(1, remember=False)
+        found.correct(1, sets_right, remember=remember)
+        assert (found.buckets[0].prompted[1].map_tokens is not None) == remember
+        found.remember(1, found.shown(1).masks.mask_logits, torch.tensor([1.0, 1.0, 1.0]))
+        found.follow(2)
+        tokens.append((found.buckets[0].prompted[1].map_tokens, found.buckets[0].tracked[2].map_tokens))
+    assert all(torch.equal(one, other) for one, other in zip(*tokens, strict=True))
+
+
 def test_a_click_outweighs_detections_near_it():
     found = session(policy(forget=False), frames=60)
     found.begin(0, {1: square(0, 0, 30, 30), 2: square(40, 0, 80, 30)})

@@ -176,7 +176,8 @@ class ConceptLoop:
         ids = [int(self.masklets.object_ids[masklet]) for masklet in better.masklet_idx]
         if self._policy.recondition_bucket:
             masks = self._prompt_masks(detections.mask_logits[better.detection_idx])
-            self._session.correct(frame_idx, dict(zip(ids, masks, strict=True)))
+            # What is remembered of the frame is made afterwards, of all masks as they are shown.
+            self._session.correct(frame_idx, dict(zip(ids, masks, strict=True)), remember=False)
         else:
             self._session.promote(frame_idx, ids)
 

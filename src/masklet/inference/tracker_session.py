@@ -247,14 +247,15 @@ class TrackerSession:
         self._note(given)
 
     @torch.no_grad()
-    def correct(self, frame_idx: int, masks: Mapping[int, ArrayLike | Tensor]) -> None:
-        """Sets objects right by masks of a detector, on a frame that was just passed, and remembers them.
+    def correct(self, frame_idx: int, masks: Mapping[int, ArrayLike | Tensor], *, remember: bool = True) -> None:
+        """Sets objects right by masks of a detector, on a frame that was just passed.
 
         The frame becomes a prompted one for all objects of their buckets; the others keep the masks that they have.
 
         Args:
             frame_idx: on which frame.
             masks: (H, W) by id, as for `give_mask`.
+            remember: make the memory maps; else `remember` has to, before the next frame.
 
         Raises:
             InputError: an id that is not followed, or of whose bucket nothing is remembered of the frame.
@@ -265,7 +266,9 @@ class TrackerSession:
             bucket = self._buckets[place]
             own = {i: given[i] for i in bucket.object_ids if i in given}
             bucket = self._with_masks(bucket, frame_idx, own, by_user=False)
-            self._buckets[place] = settle(self._tracker, self._at(frame_idx), bucket, frame_idx, self._policy)
+            self._buckets[place] = settle(
+                self._tracker, self._at(frame_idx), bucket, frame_idx, self._policy, remember=remember
+            )
 
     def promote(self, frame_idx: int, object_ids: Collection[int]) -> None:
         """Makes a tracked frame a prompted one for the buckets of some objects, as it is remembered.

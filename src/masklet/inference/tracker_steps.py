@@ -106,12 +106,18 @@ def unknown(tracker: Tracker, features_hw: tuple[int, int], sight_logit: float =
 
 
 def settle(
-    tracker: Tracker, features: TrackerFeatures, bucket: Bucket, frame_idx: int, policy: TrackerPolicy
+    tracker: Tracker,
+    features: TrackerFeatures,
+    bucket: Bucket,
+    frame_idx: int,
+    policy: TrackerPolicy,
+    *,
+    remember: bool = True,
 ) -> Bucket:
     """With the answers that wait on a frame as what all objects of the bucket remember of it (9.3).
 
     An object without an answer keeps what is remembered of it here. Where nothing is, it is remembered as an empty
-    mask that is in sight, without a pointer.
+    mask that is in sight, without a pointer. The memory map is made unless it is not to `remember` yet.
     """
     answers, before = bucket.pending[frame_idx], bucket.record(frame_idx)
     parts: list[MaskletMasks] = []
@@ -127,12 +133,15 @@ def settle(
         else:
             parts.append(unknown(tracker, features.grid_hw, _UNKNOWN_SIGHT))
     masks = MaskletMasks.joined(parts)
-    logits = tracker.at_input_size(features, masks.mask_logits)
-    if given:
-        logits = torch.cat([given.get(row, one) for row, one in enumerate(logits.split(1))])
+    tokens = None
+    if remember:
+        logits = tracker.at_input_size(features, masks.mask_logits)
+        if given:
+            logits = torch.cat([given.get(row, one) for row, one in enumerate(logits.split(1))])
+        tokens = _prompted_map(tracker, features, logits, masks.sight_logits, policy)
     record = FrameRecord(
         masks=masks,
-        map_tokens=_prompted_map(tracker, features, logits, masks.sight_logits, policy),
+        map_tokens=tokens,
         score=score_of(masks, policy),
         backwards=None if before is None else before.backwards,
     )
