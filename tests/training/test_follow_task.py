@@ -20,7 +20,7 @@ from masklet.training.distributed import Processes
 from masklet.training.follow import FollowSteps, follow_loss
 from masklet.training.follow_task import DEFAULT_TRACKER_RECIPE, FollowRecipe, FollowStage, FollowTask
 from masklet.training.loop import Loop
-from masklet.types import PointPrompts, TrackerFeatures
+from masklet.types import MaskCandidates, PointPrompts, TrackerFeatures
 
 CPU = torch.device("cpu")
 STEPS = FollowSteps(clips=2, frames=3, objects=2)
@@ -127,6 +127,106 @@ def test_one_prompted_frame_is_judged_as_the_loss_says(sheet: SpriteSheet, clip_
         )
         losses.append(judged.total * int(own.sum()))
     assert float(loss.detach()) == pytest.approx(float(sum(losses).detach()) / len(batch.clip_idx), rel=1e-5)
+
+
+def test_masks_that_compete_are_judged_by_their_share_of_a_pixel_and_remembered_apart(
+    sheet: SpriteSheet, clip_maker: ClipBatchMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = task(sheet).model
+    tracker = model.tracker
+    assert tracker is not None
+    torch.nn.init.constant_(tracker.mask_decoder.sight_head.layers[-1].bias, 9.0)  # type: ignore[union-attr]  # all seen
+    batch = clip_maker.clips(3, clips=2, frames=2, objects=4, size=84, meeting=True)
+    answers: list[MaskCandidates] = []
+    remembered: list[torch.Tensor] = []
+    propose, enlarge = tracker.proposals, tracker.at_input_size
+
+    def proposed(*args: object, **options: object) -> MaskCandidates:
+        answers.append(propose(*args, **options))  # type: ignore[arg-type]
+        return answers[-1]
+
+    def enlarged(seen: TrackerFeatures, logits: torch.Tensor) -> torch.Tensor:
+        remembered.append(logits.detach())
+        return enlarge(seen, logits)
+
+    monkeypatch.setattr(tracker, "proposals", proposed)
+    monkeypatch.setattr(tracker, "at_input_size", enlarged)
+    steps = FollowSteps(masks=1.0, later=0.0, competing=1.0)
+    loss, _ = follow_loss(model, batch, steps)
+
+    (answer,) = answers
+    chosen = tracker.chosen(answer).mask_logits.double()
+    share = answer.mask_logits.double().clone()
+    cut = chosen.clone()
+    pairs = 0
+    for one in range(len(chosen)):
+        total = torch.ones_like(chosen[one])
+        for other in range(len(chosen)):
+            if batch.clip_idx[one] == batch.clip_idx[other] and batch.instance_idx[one] != batch.instance_idx[other]:
+                total += chosen[other].exp()
+                lost = chosen[other] > chosen[one]
+                cut[one][lost] = cut[one][lost].clamp(max=-10.0)
+                pairs += int((lost & (chosen[one] > -10.0)).any())
+        share[one] -= total.log()
+    assert pairs > 0
+    judged = tracker_loss(
+        share.float(), answer.quality, answer.sight_logits, batch.masks[1], batch.visible[1], steps.weights
+    )
+    assert float(loss.detach()) == pytest.approx(float(judged.total.detach()), rel=1e-5)
+    assert torch.equal(remembered[1].double(), cut)
+
+
+def test_objects_of_a_batch_can_be_such_that_meet(clip_maker: ClipBatchMaker) -> None:
+    def meets(seed: int, *, meeting: bool) -> bool:
+        batch = clip_maker.clips(seed, clips=1, frames=4, objects=9, size=112, meeting=meeting)
+        wide = torch.nn.functional.max_pool2d(
+            batch.masks.float(), 5, stride=1, padding=2
+        )  # a small part may round away
+        shared = torch.einsum("fohw,fphw->op", wide, wide) > 0
+        return bool((shared & (batch.instance_idx[:, None] != batch.instance_idx)).any())
+
+    assert all(meets(seed, meeting=True) for seed in range(8))
+    assert not all(meets(seed, meeting=False) for seed in range(8))
+
+
+def test_what_strays_is_remembered_as_another_object_of_its_clip(
+    sheet: SpriteSheet, clip_maker: ClipBatchMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = task(sheet).model
+    assert model.tracker is not None
+    batch = clip_maker.clips(3, clips=2, frames=6, objects=3, size=84)
+    encoded: list[torch.Tensor] = []
+    encode = model.tracker.encode_memory
+
+    def watched(seen: TrackerFeatures, logits: torch.Tensor, sight: torch.Tensor, *, binary: bool) -> torch.Tensor:
+        encoded.append(sight.detach())
+        return encode(seen, logits, sight, binary=binary)
+
+    monkeypatch.setattr(model.tracker, "encode_memory", watched)
+    answers: list[torch.Tensor] = []
+    propose = model.tracker.proposals
+
+    def proposed(*args: object, **options: object) -> MaskCandidates:
+        found = propose(*args, **options)  # type: ignore[arg-type]
+        answers.append(found.sight_logits.detach())
+        return found
+
+    monkeypatch.setattr(model.tracker, "proposals", proposed)
+    torch.manual_seed(0)
+    follow_loss(model, batch, FollowSteps(masks=1.0, later=0.0, strayed=1.0))
+    assert (len(answers), len(encoded)) == (5, 6)
+    swapped = torch.stack([one != other for one, other in zip(answers, encoded[1:], strict=True)])  # (F - 1, O)
+    rivals = (batch.clip_idx[:, None] == batch.clip_idx) & (batch.instance_idx[:, None] != batch.instance_idx)
+    assert rivals.any()
+    assert torch.equal(swapped.any(0), rivals.any(1))
+    assert swapped.sum(0).max() <= 3
+    for answer, kept in zip(answers, encoded[1:], strict=True):
+        as_another = (kept[:, None] == answer) & rivals
+        assert (as_another.any(1) | (kept == answer)).all()
+    encoded.clear()
+    answers.clear()
+    follow_loss(model, batch, FollowSteps(masks=1.0, later=0.0))
+    assert all(torch.equal(one, other) for one, other in zip(answers, encoded[1:], strict=True))
 
 
 def test_a_narrowed_pyramid_is_the_wide_one_seen_through_its_projections() -> None:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from masklet.media.images import to_pixels
-from masklet.synthetic.clips import Clip
+from masklet.synthetic.clips import Clip, UInt8Array
 from masklet.synthetic.sprites import SpriteSheet, default_sheet
 from masklet.synthetic.world import TRAIN, make_clip
 from masklet.training.batches import MASK_SCALE
@@ -30,6 +30,7 @@ class ClipBatch:
     Attributes:
         pixels: (F, B, 3, R, R) in -1..1.
         clip_idx: (O,) int64 the clip of each object.
+        instance_idx: (O,) int64 which of its clip's objects it is.
         masks: (F, O, 4h, 4w) bool, the cells that are mostly the object's.
         visible: (F, O) bool.
         boxes_xyxy_px: (O, 4) on the first frame, as a hand would draw them, pixels of the input.
@@ -38,6 +39,7 @@ class ClipBatch:
 
     pixels: Tensor
     clip_idx: Tensor
+    instance_idx: Tensor
     masks: Tensor
     visible: Tensor
     boxes_xyxy_px: Tensor
@@ -56,34 +58,41 @@ class ClipBatchMaker:
         self.patch_size = patch_size
         self.sheet = default_sheet() if sheet is None else sheet
 
-    def clips(self, seed: int, *, clips: int, frames: int, objects: int, size: int, repeats: int = 1) -> ClipBatch:
+    def clips(
+        self, seed: int, *, clips: int, frames: int, objects: int, size: int, repeats: int = 1, meeting: bool = False
+    ) -> ClipBatch:
         """`clips` training clips of `size` pixels, and `objects` objects of each `repeats` times.
 
         Of a clip with fewer, some are there more often. The number of rows never changes: kernels are made for each.
+        With `meeting` two objects of each clip touch each other on some frame.
         """
         rng = np.random.default_rng([21, seed])
         cells = size // self.patch_size * MASK_SCALE
-        pixels, clip_idx, masks, boxes = [], [], [], []
+        pixels, clip_idx, instance_idx, masks, boxes = [], [], [], [], []
         for place in range(clips):
-            clip, shown = self._clip(seed * clips + place, rng, frames, size)
+            clip, shown = self._clip(seed * clips + place, rng, frames, size, meeting)
             chosen = np.resize(rng.permutation(shown)[:objects], objects)
             pixels.append(torch.cat([to_pixels(frame, size) for frame in clip.frames]))
-            for instance_idx in chosen:
-                own = torch.from_numpy(clip.masks(int(instance_idx)))
+            for chosen_idx in chosen:
+                own = torch.from_numpy(clip.masks(int(chosen_idx)))
                 clip_idx += [place] * repeats
+                instance_idx += [int(chosen_idx)] * repeats
                 masks += [F.interpolate(own[:, None].float(), (cells, cells), mode="area")[:, 0] >= _SHARE] * repeats
                 boxes += [_drawn_box_px(own[0], rng, size) for _ in range(repeats)]
         every = torch.stack(masks, dim=1)
         return ClipBatch(
             pixels=torch.stack(pixels, dim=1),
             clip_idx=torch.tensor(clip_idx),
+            instance_idx=torch.tensor(instance_idx),
             masks=every,
             visible=every.flatten(2).any(2),
             boxes_xyxy_px=torch.stack(boxes),
             seed=seed,
         )
 
-    def _clip(self, seed: int, rng: np.random.Generator, frames: int, size: int) -> tuple[Clip, list[int]]:
+    def _clip(
+        self, seed: int, rng: np.random.Generator, frames: int, size: int, meeting: bool
+    ) -> tuple[Clip, list[int]]:
         """A clip with the objects that cover a cell of its first frame."""
         stride = _STRIDES[int(rng.integers(len(_STRIDES)))]
         for attempt in itertools.count():
@@ -92,9 +101,15 @@ class ClipBatchMaker:
             least = 4 * (self.patch_size / MASK_SCALE) ** 2  # pixels of four cells
             areas = np.bincount(clip.label_maps[0].ravel(), minlength=len(clip.instances) + 1)[1:]
             shown = np.flatnonzero(areas >= least).tolist()
-            if shown:
+            if shown and (not meeting or _meet(clip.label_maps)):
                 return clip, shown
         raise AssertionError("itertools.count has no end")
+
+
+def _meet(label_maps: UInt8Array) -> bool:
+    """Whether pixels of two objects are neighbours on one of the (F, H, W) maps; 0 is no object."""
+    beside = ((label_maps[:, 1:], label_maps[:, :-1]), (label_maps[:, :, 1:], label_maps[:, :, :-1]))
+    return any(bool(((one != other) & (one > 0) & (other > 0)).any()) for one, other in beside)
 
 
 def _drawn_box_px(mask: Tensor, rng: np.random.Generator, size: int) -> Tensor:

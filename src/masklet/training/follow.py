@@ -8,7 +8,7 @@ vision encoder learns nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -19,18 +19,20 @@ from masklet.losses.tracker import TrackerWeights, tracker_loss
 from masklet.model.detector import Detector
 from masklet.model.memory_bank import BankRules, Remembered, frame_score, read, recall
 from masklet.model.tracker import Tracker
+from masklet.ops.mask_cleanup import OUTSIDE
 from masklet.ops.resize import resized
 from masklet.training.clicks import click_inside, click_on_error
 from masklet.training.clip_batches import ClipBatch
 from masklet.types import MaskCandidates, MaskletMasks, MemoryEntry, PointPrompts, TrackerFeatures
 
 _FEEDBACK_MOST = 32.0  # mask logits that are fed back are clamped to this, as at use
+_STRAYED_MOST = 3  # frames in a row; as many as the default tracker reads beside the prompted ones
 _INPUT_SCALE = 4  # a given mask has so many times the resolution of the masks that are found
 
 
 @dataclass(frozen=True, kw_only=True)
 class FollowSteps:
-    """What a user does in the clips of a batch. Chances are drawn once for a batch, the same for all its objects.
+    """What happens in the clips of a batch. A chance is drawn once for all of its objects, unless it says otherwise.
 
     Attributes:
         clips: of a batch.
@@ -41,6 +43,11 @@ class FollowSteps:
         boxes: chance that it is by boxes; else by clicks.
         corrections: at most so many clicks correct the first answer.
         later: chance that a later frame is prompted as well, by a click on what is wrong there.
+        competing: chance that on frames without a prompt a pixel goes to the strongest mask of its clip, in what is
+            judged and in what is remembered.
+        strayed: chance, drawn for each object, that one to three frames in a row are remembered as of another object
+            of its clip: it learns to return to what was shown at first, though what came last says otherwise.
+        meeting: clips in which no two objects touch each other give way to others.
         weights: of the losses.
     """
 
@@ -52,6 +59,9 @@ class FollowSteps:
     boxes: float = 0.25
     corrections: int = 2
     later: float = 0.3
+    competing: float = 0.0
+    strayed: float = 0.0
+    meeting: bool = False
     weights: TrackerWeights = field(default_factory=TrackerWeights)
 
 
@@ -73,12 +83,12 @@ def follow_loss(model: Detector, batch: ClipBatch, steps: FollowSteps) -> tuple[
 
 def _features(model: Detector, batch: ClipBatch) -> Iterator[TrackerFeatures]:
     """Of every frame, a row for each object."""
-    assert model.tracker is not None and model.tracker_neck is not None
     frames, clips = batch.pixels.shape[:2]
     with torch.no_grad():
-        trunk = model.vision_encoder(batch.pixels.flatten(0, 1))
-    levels = model.tracker_neck(trunk, model.tracker.mask_decoder.narrow)
-    for frame in zip(*(level.unflatten(0, (frames, clips)) for level in levels), strict=True):
+        trunk = model.encode_patches(batch.pixels.flatten(0, 1))
+    seen = model.tracker_features(trunk)
+    levels = (level.unflatten(0, (frames, clips)) for level in (seen.fine, seen.middle, seen.coarse))
+    for frame in zip(*levels, strict=True):
         fine, middle, coarse = (level[batch.clip_idx] for level in frame)
         yield TrackerFeatures(fine=fine, middle=middle, coarse=coarse)
 
@@ -96,6 +106,9 @@ def _follow(
     prompted = {0}
     if count > 1 and torch.rand(()) < steps.later:
         prompted.add(int(torch.randint(1, count, ())))
+    competing = bool(steps.competing > 0 and torch.rand(()) < steps.competing)
+    rivals = _rivals(batch)
+    strays = _strayed(count, rivals, steps.strayed)
     remembered: dict[int, MemoryEntry] = {}
     scores: dict[int, float] = {}
     for frame, seen in enumerate(features):
@@ -107,12 +120,15 @@ def _follow(
             memory = read(recall(frame, past, rules), remembered)
             points = PointPrompts.none(len(batch.clip_idx), device=seen.coarse.device)
             candidates = tracker.proposals(seen, points, memory=memory)
-            answers.add(candidates, *truth)
             masklets = tracker.chosen(candidates)
+            if competing:
+                candidates, masklets = _contested(candidates, masklets, rivals)
+            answers.add(candidates, *truth)
             if frame in prompted:
                 masklets = _corrected(tracker, seen, masklets, None, truth, answers)[0]
             else:
                 scores[frame] = frame_score(masklets.sight_logits.detach(), masklets.quality.detach())
+                masklets = masklets.select(strays[frame].tolist())
         remembered[frame] = MemoryEntry(
             map_tokens=tracker.encode_memory(
                 seen,
@@ -122,6 +138,46 @@ def _follow(
             ),
             pointers=masklets.pointers,
         )
+
+
+def _contested(
+    candidates: MaskCandidates, masklets: MaskletMasks, rivals: Tensor
+) -> tuple[MaskCandidates, MaskletMasks]:
+    """Both as others leave them, by (O, O) who is a rival of whom.
+
+    Candidates become the log odds of a mask among all masks of its clip and the rest of the picture (soft aggregation;
+    Oh et al., Video object segmentation using space-time memory networks, 2019). Masks that are remembered lose pixels
+    on which another is stronger, as at use.
+    """
+    chosen = masklets.mask_logits  # (O, h, w)
+    against = torch.where(rivals[:, :, None, None], chosen, -torch.inf)  # (O, O, h, w)
+    nothing = torch.zeros_like(chosen)[:, None]
+    left = candidates.mask_logits - torch.cat([against, nothing], dim=1).logsumexp(1)[:, None]
+    lost = against.amax(1) > chosen
+    return (
+        replace(candidates, mask_logits=left),
+        replace(masklets, mask_logits=torch.where(lost, chosen.clamp(max=OUTSIDE), chosen)),
+    )
+
+
+def _rivals(batch: ClipBatch) -> Tensor:
+    """(O, O) bool: which are different objects of the same clip."""
+    clip_idx, instance_idx = batch.clip_idx, batch.instance_idx
+    return (clip_idx[:, None] == clip_idx) & (instance_idx[:, None] != instance_idx)
+
+
+def _strayed(frames: int, rivals: Tensor, chance: float) -> Tensor:
+    """(F, O) int64: as which object each is remembered on a frame; always as itself on the first one."""
+    objects, device = len(rivals), rivals.device
+    own = torch.arange(objects, device=device).expand(frames, objects)
+    if not chance:
+        return own
+    drawn = (torch.rand(objects, objects, device=device) * rivals).argmax(1)
+    first = torch.randint(1, max(frames, 2), (objects,), device=device)
+    length = torch.randint(1, _STRAYED_MOST + 1, (objects,), device=device)
+    chosen = rivals.any(1) & (torch.rand(objects, device=device) < chance)
+    frame = torch.arange(frames, device=device)[:, None]
+    return torch.where((frame >= first) & (frame < first + length) & chosen, drawn, own)
 
 
 def _begin(
