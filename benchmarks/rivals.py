@@ -7,6 +7,7 @@ the whole model. Of `roi_align`, which it takes from torchvision, a compiled ker
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.machinery
 import sys
@@ -182,11 +183,13 @@ def _ask(model: Detector, features: ImageFeatures, prompts: tuple[Prompt, ...]) 
     one = torch.zeros(1, dtype=torch.int64)
     summary = model.encode_exemplars(features, one, ExemplarBatch.empty(1, dtype=model.dtype))
     masks = []
+    laterals = functools.cache(lambda image: model.laterals(features)) if len(prompts) > 1 else None
     for chunk in in_chunks(range(len(prompts)), max(1, tokens_at_once(model.device) // FULL.vision.grid**2)):
         image_idx = torch.zeros(len(chunk), dtype=torch.int64)
         prompt = concat_prompts(text.select(torch.tensor(list(chunk))), summary.select(image_idx))
         raw: RawDetections = model.detect(features, image_idx, prompt)
-        masks += model.decode_masks(features, image_idx, prompt, raw, _first(KEPT).expand(len(chunk), -1))
+        keep = _first(KEPT).expand(len(chunk), -1)
+        masks += model.decode_masks(features, image_idx, prompt, raw, keep, laterals=laterals)
     return masks
 
 

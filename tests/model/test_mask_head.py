@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from masklet.model.mask_head import MaskHead
+from masklet.types import PromptTokens
 
 
 @pytest.fixture
@@ -43,3 +44,19 @@ def test_packed_is_a_part_of_all(head):
     torch.testing.assert_close(semantic, head.semantic(pixels)[[0, 2, 2], 0], rtol=1e-5, atol=1e-6)
     assert head.packed_masks(states[0, :0], maps, [0, 0, 0]).shape == (0, 6, 9)
     assert head.packed_semantic(maps, [0, 0, 0]).shape == (0, 6, 9)
+
+
+@pytest.mark.parametrize("height_width", [(6, 6), (3, 5)])
+def test_what_concepts_have_in_common_changes_nothing(head, height_width):
+    height, width = height_width
+    draw = torch.Generator().manual_seed(3)
+    levels = tuple(torch.randn(2, 16, scale * height, scale * width, generator=draw) for scale in (4, 2, 1))
+    memory = torch.randn(3, height * width, 16, generator=draw)
+    prompt = PromptTokens(tokens=torch.randn(3, 4, 16, generator=draw), valid=torch.ones(3, 4, dtype=torch.bool))
+    image_idx = torch.tensor([1, 0, 1])
+    with torch.no_grad():
+        expected = head.pixel_features(memory, prompt, levels, image_idx)
+        shared = head.laterals(levels)
+        found = head.pixel_features(memory, prompt, levels, image_idx, shared)
+    assert expected.std() > 0.1
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)  # sums in another order

@@ -6,7 +6,8 @@ once per picture, whatever the number of concepts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import SupportsFloat
 
@@ -19,6 +20,7 @@ from masklet.inference.selection import best_first, queries_above
 from masklet.inference.stages import stage
 from masklet.inference.text_cache import TextCache
 from masklet.model.detector import Detector, concat_prompts
+from masklet.model.mask_head import Laterals
 from masklet.types import Detections, Exemplar, ImageFeatures, PromptTokens
 
 
@@ -127,8 +129,14 @@ def answers(
     """
     pairs = [(image, concept) for image in range(len(features)) for concept in range(len(question.concepts))]
     height, width = features.levels[-1].shape[-2:]
+
+    @functools.lru_cache(maxsize=1)  # questions come picture by picture
+    def laterals(image: int) -> Laterals:
+        return model.laterals(features.select(image))
+
+    shared = laterals if len(question.concepts) > 1 else None
     for chunk in in_chunks(pairs, max(1, tokens_at_once(model.device) // (height * width))):
-        yield from _ask(model, texts, features, question, exemplars, chunk)
+        yield from _ask(model, texts, features, question, exemplars, chunk, shared)
 
 
 @torch.no_grad()
@@ -139,6 +147,7 @@ def _ask(
     question: Question,
     exemplars: PromptTokens,
     pairs: Sequence[tuple[int, int]],
+    laterals: Callable[[int], Laterals] | None,
 ) -> list[Answer]:
     """One pass for P prompts, given as (picture, concept)."""
     image_idx = torch.tensor([image for image, _ in pairs], device=model.device)
@@ -151,7 +160,8 @@ def _ask(
         raw = model.detect(features, image_idx, prompt)
         keep = queries_above(raw, [question.thresholds[concept] for _, concept in pairs])
     with stage("masks", model.device):
-        detections = best_first(raw, keep, model.decode_masks(features, image_idx, prompt, raw, keep))
+        masks = model.decode_masks(features, image_idx, prompt, raw, keep, laterals=laterals)
+        detections = best_first(raw, keep, masks)
     presence = raw.presence_logits.float().sigmoid().tolist()
     return [
         Answer(image_idx=image, concept_idx=concept, presence=present, detections=found)

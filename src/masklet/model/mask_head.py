@@ -8,6 +8,7 @@ instead of the many pixels: q . (W a + b) = (W^T q) . a + q . b.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,23 @@ from masklet.types import PromptTokens
 
 _STAGES = 2
 _GROUPS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Laterals:
+    """What masks of all concepts on a picture have in common; worth making for two or more.
+
+    A convolution is linear: that of an enlarged map and a finer level is that of the enlarged map, and that of the
+    level, which no concept changes. A 3x3 convolution of a map that was enlarged twofold by repeating pixels reads only
+    2x2 different ones: it is a transposed convolution of the small map, with four ninths of the products.
+
+    Attributes:
+        maps: finer levels behind their convolutions, (B, C, 2h, 2w) and (B, C, 4h, 4w).
+        kernels: of the transposed convolutions, (C, C, 4, 4) each.
+    """
+
+    maps: tuple[Tensor, ...]
+    kernels: tuple[Tensor, ...]
 
 
 class MaskHead(nn.Module):
@@ -34,8 +52,20 @@ class MaskHead(nn.Module):
         self.semantic_project = nn.Conv2d(width, 1, kernel_size=1)
         self.mask_embedding = MlpHead(width, width, width, width)
 
+    def laterals(self, levels: tuple[Tensor, ...]) -> Laterals:
+        """Of the pyramid of B images, finest first."""
+        return Laterals(
+            maps=tuple(conv(level) for conv, level in zip(self.convs, reversed(levels[:-1]), strict=True)),
+            kernels=tuple(_of_repeated_pixels(conv.weight) for conv in self.convs),  # type: ignore[arg-type]
+        )
+
     def pixel_features(
-        self, memory: Tensor, prompt: PromptTokens, levels: tuple[Tensor, ...], image_idx: Tensor
+        self,
+        memory: Tensor,
+        prompt: PromptTokens,
+        levels: tuple[Tensor, ...],
+        image_idx: Tensor,
+        laterals: Laterals | None = None,
     ) -> Tensor:
         """Features at the finest resolution.
 
@@ -44,13 +74,21 @@ class MaskHead(nn.Module):
             prompt: tokens of the P prompts.
             levels: the pyramid of B images, finest first.
             image_idx: (P,) the image of each prompt.
+            laterals: of these images, if they were made.
 
         Returns:
             (P, C, 4h, 4w).
         """
         mask = padding_mask(prompt.valid)
         tokens = memory + self.prompt_attention(self.prompt_norm(memory), prompt.tokens, prompt.tokens, mask=mask)
-        return self.upsample(tokens.unflatten(1, levels[-1].shape[-2:]).permute(0, 3, 1, 2), levels, image_idx)
+        coarse = tokens.unflatten(1, levels[-1].shape[-2:]).permute(0, 3, 1, 2)
+        if laterals is None:
+            return self.upsample(coarse, levels, image_idx)
+        pixels = coarse
+        for kernel, norm, lateral in zip(laterals.kernels, self.norms, laterals.maps, strict=True):
+            finer = F.conv_transpose2d(pixels, kernel, stride=2, padding=1)
+            pixels = relu(norm(finer + _gathered(lateral, image_idx)))
+        return pixels
 
     def upsample(self, coarse: Tensor, levels: tuple[Tensor, ...], image_idx: Tensor) -> Tensor:
         """Coarse features of P prompts (P, C, h, w) and the finer levels of their images -> (P, C, 4h, 4w)."""
@@ -94,6 +132,19 @@ class MaskHead(nn.Module):
         weight, bias = self.semantic_project.weight[:, :, 0, 0], self.semantic_project.bias
         assert bias is not None  # made with one
         return _products([weight.expand(count, -1) for count in counts], pixels) + bias
+
+
+def _of_repeated_pixels(weight: Tensor) -> Tensor:
+    """(O, I, 3, 3) -> (I, O, 4, 4): a convolution of repeated pixels as `conv_transpose2d` with stride 2, padding 1.
+
+    Each small pixel fills two by two large ones, so the kernel is seen four times, each time shifted by one.
+    """
+    turned = weight.transpose(0, 1).flip(2, 3)
+    kernel = turned.new_zeros(*turned.shape[:2], 4, 4)
+    for row in (0, 1):
+        for column in (0, 1):
+            kernel[:, :, row : row + 3, column : column + 3] += turned
+    return kernel
 
 
 def _gathered(maps: Tensor, idx: Tensor) -> Tensor:
