@@ -1,14 +1,16 @@
 """The norm of pixels beside its formula."""
 
+import pytest
 import torch
 
 from masklet.layers.norm import PixelNorm
 
 
-def test_each_pixel_by_itself():
+@pytest.mark.parametrize("channels", [4, 24])  # by planes, and by pixels
+def test_each_pixel_by_itself(channels):
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(2, 6, 3, 5, generator=generator) * 1e-3  # small, so that epsilon counts
-    norm = PixelNorm(6)
+    x = torch.randn(2, channels, 3, 5, generator=generator) * 1e-3  # small, so that epsilon counts
+    norm = PixelNorm(channels)
     with torch.no_grad():
         norm.weight.normal_(generator=generator)
         norm.bias.normal_(generator=generator)
