@@ -8,7 +8,8 @@
 #   make format         writes the format that check wants        make lock           writes constraints.txt
 #   make finetune-demo  teaches it five new names                 make ablations      what each part of training is worth
 #   make bench-video    speed and memory of video, here           make train-tracker  trains the built-in tracker
-#   make clean          removes what make made                    make eval-tracker   scores how it follows things
+#   make limits         what this machine can do at most          make eval-tracker   scores how it follows things
+#   make clean          removes what make made
 #
 # PYTHON=python3.12 chooses another interpreter for a new .venv; CPU or CUDA builds of PyTorch are chosen as with any
 # pip (for example PIP_FIND_LINKS=folder/of/wheels).
@@ -25,7 +26,7 @@ WORKERS ?= 2
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
 .PHONY: help setup demo test test-training check format bench docs parity train-default train-tracker eval-default \
-  eval-tracker bench-video finetune-demo ablations lock clean
+  eval-tracker bench-video limits finetune-demo ablations lock clean
 
 help:
 	@sed -n '2,/^$$/s/^# \{0,1\}//p' Makefile
@@ -91,6 +92,9 @@ eval-default: $(READY) | $(FONT)
 
 eval-tracker: $(READY) | $(FONT)
 	$(BIN)/python benchmarks/eval_tracker.py --processes $(WORKERS) --dtype bfloat16
+
+limits: $(READY)
+	$(BIN)/python benchmarks/limits.py
 
 bench-video: $(READY) | $(FONT)
 	$(BIN)/python benchmarks/video_speed.py

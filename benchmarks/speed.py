@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import limits
 import torch
 from record import append, circumstances
 from rivals import CONCEPT, WHOLE, Models, Pair, concept_pair, postprocess_pairs, stage_pairs, whole_pair
@@ -145,6 +146,21 @@ def run(pairs: Iterable[Pair], title: str, arguments: argparse.Namespace) -> dic
     return found
 
 
+def shares_of_limit(found: dict[str, Figures], dtype: torch.dtype) -> dict[str, float]:
+    """How near to the machine's limit (see limits.py) our stages are, 1 at best; by the clock."""
+    stages = {name: work for name, work in limits.stage_work().items() if name in found}
+    if not stages:
+        return {}
+    rates, _ = limits.measured(dtype, runs=3)
+    print(f"\n{'':<40}{'least s':>11}{'ours s':>11}{'share':>11}")
+    shares = {}
+    for name, work in stages.items():
+        least, ours = work.least_s(rates), found[name].ours_s
+        shares[name] = round(least / ours, 3)
+        print(f"{name:<40}{least:>11.3f}{ours:>11.3f}{shares[name]:>11.2f}", flush=True)
+    return shares
+
+
 def record(found: dict[str, Figures], **setting: Any) -> None:
     """One line of results.jsonl; `setting` may say that it is of another benchmark or preset."""
     figures = {name: each.rounded() for name, each in found.items()}
@@ -170,8 +186,9 @@ def main() -> None:
             for threads in arguments.threads:
                 torch.set_num_threads(threads)
                 found = run(pairs_of(groups, models), f"{dtype}, threads: {threads}", arguments)
+                shares = shares_of_limit(found, DTYPES[dtype])
                 if arguments.record:
-                    record(found, dtype=dtype, threads=threads)
+                    record(found, dtype=dtype, threads=threads, shares_of_limit=shares)
             del models
             gc.collect()
         if "postprocess" in groups:
