@@ -101,7 +101,7 @@ def product_rate(shape: tuple[int, int, int], dtype: torch.dtype, runs: int) -> 
     bias = torch.zeros(columns, dtype=dtype)
     calls: list[Callable[[], object]] = [lambda: F.linear(x, weight, bias)]
     if torch.backends.mkldnn.is_available():
-        packed = torch.ops.mkldnn._reorder_linear_weight(weight.to_mkldnn(), rows)
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight, rows)
         calls.append(lambda: torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], ""))
     return 2 * rows * inner * columns / min(best_s(call, runs) for call in calls)
 
