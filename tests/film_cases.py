@@ -79,7 +79,10 @@ def write_film(
     return path
 
 
-X265 = {"x265-params": "log-level=none:keyint=10:min-keyint=10:scenecut=0:bframes=2:pools=none:frame-threads=1"}
+# Without assembly: for so small pictures x265's writes beyond its buffers on some processors ("corrupted size").
+X265 = {
+    "x265-params": "log-level=none:keyint=10:min-keyint=10:scenecut=0:bframes=2:pools=none:frame-threads=1:asm=none"
+}
 
 CONTAINERS: dict[str, dict[str, Any]] = {
     "mp4": {},
