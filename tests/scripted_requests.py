@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -107,7 +106,8 @@ def scripted(
 
     monkeypatch.setattr(open_video, "TrackerSession", tracker)
     monkeypatch.setattr(open_video, "find_concepts", find)
-    monkeypatch.setattr(VideoFrames, "encoded", lambda self, place: SimpleNamespace(image=None, tracker=None))
+    for reader in ("image", "tracker"):
+        monkeypatch.setattr(VideoFrames, reader, lambda self, place: None)
     model = Sam3VideoInferenceWithInstanceInteractivity(build_model("test", seed=0), replace(policy, masks_apart=False))
     requests = ScriptedRequests(Sam3VideoPredictor(model), detected, trackers)
     requests.ask("start_session", resource_path=np.zeros((frames, SIDE, SIDE, 3), dtype=np.uint8))

@@ -81,7 +81,7 @@ class ScriptedTracker:
             together.setdefault(group, []).append(object_id)
         self.buckets.extend(together.values())
 
-    def correct(self, frame: int, masks: Mapping[int, Tensor]) -> None:
+    def correct(self, frame: int, masks: Mapping[int, Tensor], *, remember: bool = True) -> None:
         shown = dict(zip(self.object_ids, self.shown(frame).masks.mask_logits, strict=True))
         for bucket in self.buckets:
             if not masks.keys().isdisjoint(bucket):

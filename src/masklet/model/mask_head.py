@@ -84,11 +84,10 @@ class MaskHead(nn.Module):
         coarse = tokens.unflatten(1, levels[-1].shape[-2:]).permute(0, 3, 1, 2)
         if laterals is None:
             return self.upsample(coarse, levels, image_idx)
-        pixels = coarse
         for kernel, norm, lateral in zip(laterals.kernels, self.norms, laterals.maps, strict=True):
-            finer = F.conv_transpose2d(pixels, kernel, stride=2, padding=1)
-            pixels = relu(norm(finer + _gathered(lateral, image_idx)))
-        return pixels
+            enlarged = F.conv_transpose2d(coarse, kernel, stride=2, padding=1)
+            coarse = relu(norm(enlarged + _gathered(lateral, image_idx)))
+        return coarse
 
     def upsample(self, coarse: Tensor, levels: tuple[Tensor, ...], image_idx: Tensor) -> Tensor:
         """Coarse features of P prompts (P, C, h, w) and the finer levels of their images -> (P, C, 4h, 4w)."""

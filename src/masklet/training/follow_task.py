@@ -59,16 +59,6 @@ _FINE_CLICKS = FollowSteps(
     weights=TrackerWeights(quality=2.0, spread=0.3),
 )
 
-_TELL_APART = FollowSteps(
-    clips=1,
-    objects=4,
-    masks=0.3,
-    competing=0.7,
-    strayed=0.1,
-    meeting=True,
-    weights=TrackerWeights(quality=2.0, spread=0.2),
-)
-
 DEFAULT_TRACKER_RECIPE = FollowRecipe(
     preset="default",
     tracker=DEFAULT_TRACKER,
@@ -145,34 +135,6 @@ DEFAULT_TRACKER_RECIPE = FollowRecipe(
             tail=0.7,
             final=0.0,
             follow=FollowSteps(clips=1, objects=4, masks=0.3, weights=TrackerWeights(quality=2.0, spread=0.2)),
-        ),
-        FollowStage(
-            name="tell apart",
-            steps=1000,
-            image_size=336,
-            rate=6e-4,
-            warmup=50,
-            tail=0.7,
-            final=0.0,
-            follow=replace(_TELL_APART, strayed=0.25),
-        ),
-        FollowStage(
-            name="tell apart in small films",
-            steps=3000,
-            rate=6e-4,
-            warmup=50,
-            tail=0.3,
-            follow=_TELL_APART,
-        ),
-        FollowStage(
-            name="tell apart as in films",
-            steps=800,
-            image_size=336,
-            rate=4e-4,
-            warmup=50,
-            tail=1.0,
-            final=0.0,
-            follow=_TELL_APART,
         ),
     ),
 )
