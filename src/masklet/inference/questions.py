@@ -149,7 +149,7 @@ def _ask(
     pairs: Sequence[tuple[int, int]],
     laterals: Callable[[int], Laterals] | None,
 ) -> list[Answer]:
-    """One pass for P prompts, given as (picture, concept)."""
+    """One pass for P prompts, given as (picture, concept); `laterals` as in `Detector.decode_masks`."""
     image_idx = torch.tensor([image for image, _ in pairs], device=model.device)
     with stage("detect", model.device):
         text = texts.tokens([question.concepts[concept] for _, concept in pairs])

@@ -122,13 +122,21 @@ class Detector(nn.Module):
         return trunk
 
     def detector_features(self, trunk: Tensor, image_sizes_hw: Sequence[tuple[int, int]]) -> ImageFeatures:
-        """What the detector reads of `encode_patches` of pictures that had these sizes."""
+        """What the detector reads of `encode_patches` (B, Cv, h, w) of B pictures that had these sizes in pixels."""
         return ImageFeatures(levels=self.neck(trunk), tracker_levels=None, image_sizes_hw=tuple(image_sizes_hw))
 
     def tracker_features(self, trunk: Tensor, tracker: Tracker | None = None) -> TrackerFeatures:
         """What the tracker, or another one of its shape, reads of `encode_patches`; a row for each picture.
 
-        The same as `Tracker.features` of a wide pyramid, which is not made: at full size an eighth of the work.
+        The same as `Tracker.features` of a wide pyramid, which is not made: the largest convolution, that of the finest
+        level, has an eighth of its channels.
+
+        Args:
+            trunk: (B, Cv, h, w).
+            tracker: whose; None is the model's own.
+
+        Raises:
+            ValueError: there is no tracker, or the model has no neck for one.
         """
         tracker = self.tracker if tracker is None else tracker
         if tracker is None or self.tracker_neck is None:
@@ -183,8 +191,8 @@ class Detector(nn.Module):
             prompt: tokens of the P prompts.
             raw: what `detect` gave for them.
             keep: which queries.
-            laterals: gives `laterals` of one of the images, kept for its prompts that follow: twice as fast for many
-                prompts on an image, slower for one. None: none are made.
+            laterals: gives `laterals` of one of the images, and has to keep them for its other prompts: less work from
+                two prompts on an image on, more for one. None: none are made.
 
         Returns:
             P tensors (n_p, 4h, 4w) of logits in query order. Prompts with nothing kept cost nothing.
