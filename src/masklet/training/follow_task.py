@@ -193,7 +193,8 @@ class FollowTask(StagedTask[FollowRecipe]):
     def loss(self, batch: ClipBatch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Of all answers to the clips; see `Task`."""
         stage, _ = self.recipe.locate(step)
-        torch.manual_seed(batch.seed)  # what a user does in a part is the same whoever has it
+        # What a user does in a part is the same whoever has it, and as much in all parts: processes wait for others.
+        torch.manual_seed(batch.seed // self.recipe.parts)
         return follow_loss(self.model, batch, stage.follow)
 
 
