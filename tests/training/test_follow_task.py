@@ -48,14 +48,14 @@ def test_a_batch_is_the_clips_that_it_was_made_of(clip_maker: ClipBatchMaker) ->
     batch = clip_maker.clips(7, clips=3, frames=4, objects=2, size=84)
     count = len(batch.clip_idx)
     assert batch.pixels.shape == (4, 3, 3, 84, 84) and batch.pixels.abs().max() <= 1
-    assert batch.masks.shape == (4, count, 24, 24) and batch.visible.shape == (4, count)
+    assert batch.masks.shape == (4, count, 48, 48) and batch.visible.shape == (4, count)
     assert batch.clip_idx.tolist() == [0, 0, 1, 1, 2, 2]
     assert batch.visible[0].all() and torch.equal(batch.visible, batch.masks.flatten(2).any(2))
     again = clip_maker.clips(7, clips=3, frames=4, objects=2, size=84)
     assert torch.equal(batch.pixels, again.pixels) and torch.equal(batch.boxes_xyxy_px, again.boxes_xyxy_px)
     for mask, box in zip(batch.masks[0], batch.boxes_xyxy_px, strict=True):
         rows, columns = mask.nonzero().T
-        cell = 3.5
+        cell = 1.75
         tight = torch.tensor([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) * cell
         side = torch.tensor([tight[2] - tight[0], tight[3] - tight[1]]).repeat(2)
         # A hand is off by 15 % of a side at most, and half a cell of mask may be less than a whole one.
@@ -85,8 +85,8 @@ def _picture(pixels: torch.Tensor) -> np.ndarray:
 
 
 def _shrunk(mask: np.ndarray) -> np.ndarray:
-    """Cells of 3.5 pixels of which at least half is covered; pixels on a border count for both sides."""
-    edges = [(int(np.floor(cell * 3.5)), int(np.ceil((cell + 1) * 3.5))) for cell in range(24)]
+    """Cells of 1.75 pixels of which at least half is covered; pixels on a border count for both sides."""
+    edges = [(int(np.floor(cell * 1.75)), int(np.ceil((cell + 1) * 1.75))) for cell in range(48)]
     return np.array([[mask[top:bottom, left:right].mean() >= 0.5 for left, right in edges] for top, bottom in edges])
 
 
@@ -127,6 +127,28 @@ def test_one_prompted_frame_is_judged_as_the_loss_says(sheet: SpriteSheet, clip_
         )
         losses.append(judged.total * int(own.sum()))
     assert float(loss.detach()) == pytest.approx(float(sum(losses).detach()) / len(batch.clip_idx), rel=1e-5)
+
+
+def test_answers_to_prompts_count_as_much_as_what_is_followed(
+    sheet: SpriteSheet, clip_maker: ClipBatchMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = task(sheet).model
+    assert model.tracker is not None
+    batch = clip_maker.clips(1, clips=1, frames=4, objects=2, size=84)
+    answers: list[MaskCandidates] = []
+    propose = model.tracker.proposals
+
+    def proposed(*args: object, **options: object) -> MaskCandidates:
+        answers.append(propose(*args, **options))  # type: ignore[arg-type]
+        return answers[-1]
+
+    monkeypatch.setattr(model.tracker, "proposals", proposed)
+    loss, _ = follow_loss(model, batch, FollowSteps(masks=0.0, boxes=1.0, corrections=0, later=0.0))
+    first, *rest = (
+        float(tracker_loss(one.mask_logits, one.quality, one.sight_logits, masks, visible).total.detach())
+        for one, masks, visible in zip(answers, batch.masks, batch.visible, strict=True)
+    )
+    assert float(loss.detach()) == pytest.approx((first + sum(rest) / 3) / 2, rel=1e-5)
 
 
 def test_masks_that_compete_are_judged_by_their_share_of_a_pixel_and_remembered_apart(
@@ -305,6 +327,33 @@ def test_processes_share_the_parts_of_a_step(sheet: SpriteSheet) -> None:
         torch.manual_seed(rank)
         losses = [one.loss(own, step)[0], alone.loss(part, step)[0]]
         assert torch.equal(*losses)
+
+
+def test_the_parts_of_a_step_have_as_much_work(sheet: SpriteSheet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes wait for the one that has most: prompts differ, but not how many of which kind there are."""
+    steps = replace(STEPS, frames=3, masks=0.3, boxes=0.3, corrections=3, later=0.5)
+    stage = replace(RECIPE.stages[0], steps=8, follow=steps)
+    alone = task(sheet, replace(RECIPE, stages=(stage,)))
+    tracker = alone.model.tracker
+    assert tracker is not None
+    prompts: list[tuple[int, ...]] = []
+    propose = tracker.proposals
+
+    def proposed(seen: TrackerFeatures, points: PointPrompts, **options: object) -> MaskCandidates:
+        prompts.append(tuple(points.labels.shape))
+        return propose(seen, points, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(tracker, "proposals", proposed)
+    amounts = set()
+    for step in range(8):
+        seen = []
+        for part in alone.batches()[step]:
+            prompts.clear()
+            alone.loss(part, step)
+            seen.append(tuple(prompts))
+        assert seen[0] == seen[1]
+        amounts.add(seen[0])
+    assert len(amounts) > 3
 
 
 def test_parts_that_cannot_be_shared_are_refused(sheet: SpriteSheet) -> None:

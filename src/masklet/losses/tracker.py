@@ -17,7 +17,7 @@ from masklet.errors import InputError
 from masklet.losses.focal import at_least_float32, dice_loss, focal_loss
 
 _FOCAL_ALPHA, _FOCAL_GAMMA = 0.25, 2.0
-_TERMS = ("mask_focal", "mask_dice", "quality", "sight")
+TERMS = ("mask_focal", "mask_dice", "quality", "sight")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +94,7 @@ def tracker_loss(
     if not count:
         nothing = mask_logits.sum().float() + quality.sum() + sight_logits.sum()
         best = torch.zeros(0, dtype=torch.int64, device=mask_logits.device)
-        return TrackerLoss(nothing, dict.fromkeys(_TERMS, nothing.detach()), best)
+        return TrackerLoss(nothing, dict.fromkeys(TERMS, nothing.detach()), best)
 
     logits = at_least_float32(mask_logits)
     if logits.shape[-2:] != target_masks.shape[-2:]:

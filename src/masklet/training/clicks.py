@@ -8,7 +8,7 @@ from torch import Tensor
 
 from masklet.types import PointPrompts
 
-_REACH = 9  # cells: how much of the square of so many around a cell is the object's says how deep the cell lies
+_REACH = 17  # cells: how much of the square of so many around a cell is the object's says how deep the cell lies
 
 
 def click_inside(masks: Tensor, cell_px: float) -> PointPrompts:

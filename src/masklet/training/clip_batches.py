@@ -14,13 +14,15 @@ from masklet.media.images import to_pixels
 from masklet.synthetic.clips import Clip, UInt8Array
 from masklet.synthetic.sprites import SpriteSheet, default_sheet
 from masklet.synthetic.world import TRAIN, make_clip
-from masklet.training.batches import MASK_SCALE
 from masklet.training.drawn import drawn_box
+
+MASK_SCALE = 8  # true masks have this many cells per patch side, twice those of the masks that are found
 
 _SEEDS_PER_CLIP = 1_000  # a clip whose first frame shows nothing gives way to the next seed
 _STRIDES = (1, 2, 3)
 _BOX_JITTER, _BOX_MOST = 0.06, 0.15  # as a fraction of the box's side
 _SHARE = 0.5  # of a cell that an object must cover
+_LEAST_CELLS = 16  # of an object on the first frame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +33,8 @@ class ClipBatch:
         pixels: (F, B, 3, R, R) in -1..1.
         clip_idx: (O,) int64 the clip of each object.
         instance_idx: (O,) int64 which of its clip's objects it is.
-        masks: (F, O, 4h, 4w) bool, the cells that are mostly the object's.
+        masks: (F, O, 8h, 8w) bool, the cells that are mostly the object's. Cells of the size of those that are found
+            would cost: such a mask, enlarged to the picture, has an overlap of 0.92 with the object, a finer one 0.96.
         visible: (F, O) bool.
         boxes_xyxy_px: (O, 4) on the first frame, as a hand would draw them, pixels of the input.
         seed: that it was made from.
@@ -98,7 +101,7 @@ class ClipBatchMaker:
         for attempt in itertools.count():
             number = seed * _SEEDS_PER_CLIP + attempt
             clip, _ = make_clip(TRAIN, number, (size, size), frames, stride=stride, sheet=self.sheet)
-            least = 4 * (self.patch_size / MASK_SCALE) ** 2  # pixels of four cells
+            least = _LEAST_CELLS * (self.patch_size / MASK_SCALE) ** 2  # pixels
             areas = np.bincount(clip.label_maps[0].ravel(), minlength=len(clip.instances) + 1)[1:]
             shown = np.flatnonzero(areas >= least).tolist()
             if shown and (not meeting or _meet(clip.label_maps)):

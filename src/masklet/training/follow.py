@@ -15,19 +15,19 @@ from torch import Tensor
 
 from masklet.config import TrackerConfig
 from masklet.errors import ConfigError
-from masklet.losses.tracker import TrackerWeights, tracker_loss
+from masklet.losses.tracker import TERMS, TrackerLoss, TrackerWeights, tracker_loss
 from masklet.model.detector import Detector
 from masklet.model.memory_bank import BankRules, Remembered, frame_score, read, recall
 from masklet.model.tracker import Tracker
 from masklet.ops.mask_cleanup import OUTSIDE
 from masklet.ops.resize import resized
 from masklet.training.clicks import click_inside, click_on_error
-from masklet.training.clip_batches import ClipBatch
+from masklet.training.clip_batches import MASK_SCALE, ClipBatch
 from masklet.types import MaskCandidates, MaskletMasks, MemoryEntry, PointPrompts, TrackerFeatures
 
 _FEEDBACK_MOST = 32.0  # mask logits that are fed back are clamped to this, as at use
 _STRAYED_MOST = 3  # frames in a row; as many as the default tracker reads beside the prompted ones
-_INPUT_SCALE = 4  # a given mask has so many times the resolution of the masks that are found
+_INPUT_SCALE = 2  # a given mask has so many times the resolution of true masks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +123,7 @@ def _follow(
             masklets = tracker.chosen(candidates)
             if competing:
                 candidates, masklets = _contested(candidates, masklets, rivals)
-            answers.add(candidates, *truth)
+            answers.add(candidates, *truth, prompted=False)
             if frame in prompted:
                 masklets = _corrected(tracker, seen, masklets, None, truth, answers)[0]
             else:
@@ -211,7 +211,9 @@ def _corrected(
     answers: _Answers,
 ) -> tuple[MaskletMasks, PointPrompts]:
     """The answer after a click on what is wrong, and all points so far. The answer before goes with the click."""
-    click = click_on_error(masklets.mask_logits.detach() > 0, truth[0], _cell_px(tracker))
+    height, width = truth[0].shape[-2:]
+    found = resized(masklets.mask_logits.detach(), (height, width)) > 0
+    click = click_on_error(found, truth[0], _cell_px(tracker))
     points = click if points is None else points.followed_by(click)
     before = masklets.mask_logits.detach().clamp(-_FEEDBACK_MOST, _FEEDBACK_MOST)
     candidates = tracker.proposals(seen, points, mask_logits=before)
@@ -220,26 +222,33 @@ def _corrected(
 
 
 def _cell_px(tracker: Tracker) -> float:
-    return tracker.patch_size / _INPUT_SCALE
+    return tracker.patch_size / MASK_SCALE
 
 
 class _Answers:
-    """Losses of the answers to a batch, and their means."""
+    """Losses of the answers to a batch, and their means.
+
+    Answers to prompts count as much as those to what is remembered, however many frames follow: no mask is followed
+    better than it was begun.
+    """
 
     def __init__(self, weights: TrackerWeights) -> None:
         self._weights = weights
-        self._totals: list[Tensor] = []
-        self._terms: list[dict[str, Tensor]] = []
+        self._losses: dict[bool, list[TrackerLoss]] = {}  # by whether there was a prompt
 
-    def add(self, candidates: MaskCandidates, masks: Tensor, visible: Tensor) -> None:
+    def add(self, candidates: MaskCandidates, masks: Tensor, visible: Tensor, *, prompted: bool = True) -> None:
         loss = tracker_loss(
             candidates.mask_logits, candidates.quality, candidates.sight_logits, masks, visible, self._weights
         )
-        self._totals.append(loss.total)
-        self._terms.append(loss.terms)
+        self._losses.setdefault(prompted, []).append(loss)
 
     def mean(self) -> tuple[Tensor, dict[str, Tensor]]:
         # Masks alone on one frame leave nothing to be judged; their pointers are read on later frames only.
-        assert self._totals, "a clip of one frame with given masks has no loss"
-        terms = {name: torch.stack([one[name] for one in self._terms]).mean() for name in self._terms[0]}
-        return torch.stack(self._totals).mean(), terms
+        assert self._losses, "a clip of one frame with given masks has no loss"
+        groups = list(self._losses.values())
+        terms = {name: _mean_of_means([[loss.terms[name] for loss in group] for group in groups]) for name in TERMS}
+        return _mean_of_means([[loss.total for loss in group] for group in groups]), terms
+
+
+def _mean_of_means(groups: list[list[Tensor]]) -> Tensor:
+    return torch.stack([torch.stack(group).mean() for group in groups]).mean()
