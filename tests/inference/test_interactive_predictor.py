@@ -241,6 +241,21 @@ def test_one_encoding_serves_both_predictors(model: Detector, predictor: Interac
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
 
 
+def test_a_picture_that_is_only_clicked_costs_no_pyramid_of_the_detector(
+    model: Detector, predictor: InteractivePredictor, features: ImageFeatures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = predictor.segment(features, points=[CLICK], candidates=False)
+
+    def made(*args: object) -> None:
+        raise AssertionError("the detector's pyramid was made")
+
+    monkeypatch.setattr(model.neck, "forward", made)
+    alone = predictor.segment(FIRST, points=[CLICK], candidates=False)
+    # Two sums of products in another order.
+    np.testing.assert_allclose(alone.low_res_logits, shared.low_res_logits, rtol=0, atol=1e-4)
+    assert predictor.everything(FIRST, points_per_side=2).image_size_hw == (HEIGHT, WIDTH)
+
+
 def test_features_without_what_clicks_need(model: Detector, predictor: InteractivePredictor) -> None:
     finder = ImagePredictor(model)
     half = finder.encode(FIRST, tracker=False)

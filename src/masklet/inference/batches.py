@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeGuard, TypeVar
 
@@ -165,19 +165,26 @@ def _fitting(model: Detector, features: ImageFeatures, tracker: bool) -> ImageFe
     return features.to(device=model.device, dtype=model.dtype)
 
 
+def read_square(
+    model: Detector, source: ImageSource, *, side: int, max_pixels: int
+) -> tuple[torch.Tensor, tuple[int, int]]:
+    """A picture as the model takes it: (1, 3, side, side) pixels on its device, and the height and width it had.
+
+    Raises:
+        ImageError: it cannot be read or has more than `max_pixels`.
+    """
+    with stage("decode"):
+        pixels = read_image(source, max_pixels=max_pixels)
+    with stage("encode", model.device):
+        return to_pixels(pixels, side, model.device), (pixels.shape[0], pixels.shape[1])
+
+
 @torch.no_grad()
 def _encoded(
-    model: Detector, sources: Iterable[ImageSource], side: int, max_pixels: int, tracker: bool
+    model: Detector, sources: Sequence[ImageSource], side: int, max_pixels: int, tracker: bool
 ) -> PictureBatch:
-    squares, sizes, names, kept = [], [], [], []
-    for source in sources:
-        with stage("decode"):
-            pixels = read_image(source, max_pixels=max_pixels)
-        with stage("encode", model.device):
-            squares.append(to_pixels(pixels, side, model.device))
-        sizes.append((pixels.shape[0], pixels.shape[1]))
-        names.append(image_name(source))
-        kept.append(source)
+    squares, sizes = zip(*(read_square(model, one, side=side, max_pixels=max_pixels) for one in sources), strict=True)
     with stage("encode", model.device):
         features = model.encode_image(torch.cat(squares), sizes, tracker=tracker)
-    return PictureBatch(features=replace(features, names=tuple(names)), sources=tuple(kept))
+    names = tuple(image_name(source) for source in sources)
+    return PictureBatch(features=replace(features, names=names), sources=tuple(sources))

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from masklet.errors import InputError
-from masklet.inference.batches import ImageInput, encode_pictures, picture_batches
+from masklet.inference.batches import ImageInput, encode_pictures, input_side, picture_batches, read_square
 from masklet.inference.everything import EverythingRules, click_everywhere
 from masklet.inference.frame_result import FrameResult
 from masklet.inference.latest import Latest
@@ -17,7 +17,7 @@ from masklet.inference.object_masks import Candidates, object_masks
 from masklet.inference.object_prompt import ObjectPrompt
 from masklet.inference.object_result import MaskCleanup, ObjectResult, everything_result, object_result
 from masklet.inference.stages import stage
-from masklet.media.images import MAX_PIXELS, ImageSource
+from masklet.media.images import MAX_PIXELS, ImageSource, image_name
 from masklet.model.detector import Detector
 from masklet.model.tracker import Tracker
 from masklet.types import ImageFeatures, TrackerFeatures
@@ -242,8 +242,9 @@ class InteractivePredictor:
     @torch.no_grad()
     def _picture(self, image: ImageInput, image_size: int | None) -> _Picture:
         """What the tracker reads of a picture; of the features that were asked last it is not made again."""
-        given = image if isinstance(image, ImageFeatures) and image_size is None else None
-        known = None if given is None else self._latest.get(given)
+        if not isinstance(image, ImageFeatures):
+            return self._read(image, image_size)
+        known = self._latest.get(image) if image_size is None else None
         if known is not None and (known.features.fine.device, known.features.fine.dtype) == (
             self.model.device,
             self.model.dtype,
@@ -255,11 +256,15 @@ class InteractivePredictor:
         with stage("encode", self.model.device):
             features = self._tracker.features(levels)
         picture = _Picture(
-            features=features,
-            name=batch.names[0],
-            size_hw=batch.features.image_sizes_hw[0],
-            source=batch.sources[0],
+            features=features, name=batch.names[0], size_hw=batch.features.image_sizes_hw[0], source=None
         )
-        if given is not None:
-            self._latest.put(given, picture)
+        self._latest.put(image, picture)
         return picture
+
+    def _read(self, image: ImageSource, image_size: int | None) -> _Picture:
+        """A picture that nobody else will ask about: neither the detector's pyramid nor a wide one is made."""
+        side = input_side(self.model, image_size)
+        pixels, size_hw = read_square(self.model, image, side=side, max_pixels=self.max_pixels)
+        with stage("encode", self.model.device):
+            features = self.model.tracker_features(self.model.encode_patches(pixels))
+        return _Picture(features=features, name=image_name(image), size_hw=size_hw, source=image)
