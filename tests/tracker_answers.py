@@ -98,14 +98,24 @@ def _masks(tracker: Tracker, features: TrackerFeatures, step: Step, frames: int)
 def our_step(tracker: Tracker, features: TrackerFeatures, step: Step, frames: int) -> Record:
     """One object on one frame, with the memory that the oracle had. Masks are remembered in Hugging Face's order."""
     masks = _masks(tracker, features, step, frames)
+    tokens = our_map(tracker, features, step, masks.mask_logits, masks.sight_logits)
+    return Record(masks.mask_logits[0], masks.pointers[0], masks.sight_logits[0], tokens[0])
+
+
+def our_map(tracker: Tracker, features: TrackerFeatures, step: Step, mask_logits: Tensor, sight: Tensor) -> Tensor:
+    """The memory map (1, h * w, Cm) of a step that ended with this mask (1, 4h, 4w) and sight (1,)."""
+    logits = remembered_logits(tracker, features, step, mask_logits)
+    return tracker.encode_memory(features, logits, sight, binary=step.binary)
+
+
+def remembered_logits(tracker: Tracker, features: TrackerFeatures, step: Step, mask_logits: Tensor) -> Tensor:
+    """(1, 16h, 16w), what the memory encoder reads: a mask that is prompted goes before the one that was found."""
     if step.prompt is not None and step.prompt.mask is not None:
         logits = step.prompt.mask[None] * 20 - 10
     else:
-        logits = tracker.at_input_size(features, masks.mask_logits)
+        logits = tracker.at_input_size(features, mask_logits)
     height, width = features.grid_hw
-    logits = F.interpolate(logits[:, None], (16 * height, 16 * width), mode="bilinear", antialias=True)[:, 0]
-    tokens = tracker.encode_memory(features, logits, masks.sight_logits, binary=step.binary)
-    return Record(masks.mask_logits[0], masks.pointers[0], masks.sight_logits[0], tokens[0])
+    return F.interpolate(logits[:, None], (16 * height, 16 * width), mode="bilinear", antialias=True)[:, 0]
 
 
 def our_film(tracker: Tracker, levels: tuple[Tensor, ...], steps: list[Step]) -> list[Record]:
