@@ -13,6 +13,7 @@ from masklet.errors import ConfigError
 from masklet.losses.tracker import tracker_loss
 from masklet.model.build import build_model
 from masklet.model.neck import Neck
+from masklet.model.tracker import Tracker
 from masklet.synthetic.sprites import SpriteSheet
 from masklet.synthetic.world import TRAIN, make_clip
 from masklet.training.clip_batches import ClipBatchMaker
@@ -38,6 +39,19 @@ RECIPE = FollowRecipe(
 @pytest.fixture(scope="module")
 def clip_maker(sheet: SpriteSheet) -> ClipBatchMaker:
     return ClipBatchMaker(TEST.vision.patch_size, sheet)
+
+
+def asked_of(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> list[tuple[PointPrompts, MaskCandidates]]:
+    """What the tracker will have been asked by points, and what it answered, in order."""
+    asked: list[tuple[PointPrompts, MaskCandidates]] = []
+    propose = tracker.proposals
+
+    def proposed(seen: TrackerFeatures, points: PointPrompts, **options: object) -> MaskCandidates:
+        asked.append((points, propose(seen, points, **options)))  # type: ignore[arg-type]
+        return asked[-1][1]
+
+    monkeypatch.setattr(tracker, "proposals", proposed)
+    return asked
 
 
 def task(sheet: SpriteSheet, recipe: FollowRecipe = RECIPE) -> FollowTask:
@@ -135,18 +149,11 @@ def test_answers_to_prompts_count_as_much_as_what_is_followed(
     model = task(sheet).model
     assert model.tracker is not None
     batch = clip_maker.clips(1, clips=1, frames=4, objects=2, size=84)
-    answers: list[MaskCandidates] = []
-    propose = model.tracker.proposals
-
-    def proposed(*args: object, **options: object) -> MaskCandidates:
-        answers.append(propose(*args, **options))  # type: ignore[arg-type]
-        return answers[-1]
-
-    monkeypatch.setattr(model.tracker, "proposals", proposed)
+    asked = asked_of(model.tracker, monkeypatch)
     loss, _ = follow_loss(model, batch, FollowSteps(masks=0.0, boxes=1.0, corrections=0, later=0.0))
     first, *rest = (
         float(tracker_loss(one.mask_logits, one.quality, one.sight_logits, masks, visible).total.detach())
-        for one, masks, visible in zip(answers, batch.masks, batch.visible, strict=True)
+        for (_, one), masks, visible in zip(asked, batch.masks, batch.visible, strict=True)
     )
     assert float(loss.detach()) == pytest.approx((first + sum(rest) / 3) / 2, rel=1e-5)
 
@@ -159,24 +166,19 @@ def test_masks_that_compete_are_judged_by_their_share_of_a_pixel_and_remembered_
     assert tracker is not None
     torch.nn.init.constant_(tracker.mask_decoder.sight_head.layers[-1].bias, 9.0)  # type: ignore[union-attr]  # all seen
     batch = clip_maker.clips(3, clips=2, frames=2, objects=4, size=84, meeting=True)
-    answers: list[MaskCandidates] = []
+    asked = asked_of(tracker, monkeypatch)
     remembered: list[torch.Tensor] = []
-    propose, enlarge = tracker.proposals, tracker.at_input_size
-
-    def proposed(*args: object, **options: object) -> MaskCandidates:
-        answers.append(propose(*args, **options))  # type: ignore[arg-type]
-        return answers[-1]
+    enlarge = tracker.at_input_size
 
     def enlarged(seen: TrackerFeatures, logits: torch.Tensor) -> torch.Tensor:
         remembered.append(logits.detach())
         return enlarge(seen, logits)
 
-    monkeypatch.setattr(tracker, "proposals", proposed)
     monkeypatch.setattr(tracker, "at_input_size", enlarged)
     steps = FollowSteps(masks=1.0, later=0.0, competing=1.0)
     loss, _ = follow_loss(model, batch, steps)
 
-    (answer,) = answers
+    ((_, answer),) = asked
     chosen = tracker.chosen(answer).mask_logits.double()
     share = answer.mask_logits.double().clone()
     cut = chosen.clone()
@@ -225,30 +227,23 @@ def test_what_strays_is_remembered_as_another_object_of_its_clip(
         return encode(seen, logits, sight, binary=binary)
 
     monkeypatch.setattr(model.tracker, "encode_memory", watched)
-    answers: list[torch.Tensor] = []
-    propose = model.tracker.proposals
-
-    def proposed(*args: object, **options: object) -> MaskCandidates:
-        found = propose(*args, **options)  # type: ignore[arg-type]
-        answers.append(found.sight_logits.detach())
-        return found
-
-    monkeypatch.setattr(model.tracker, "proposals", proposed)
+    asked = asked_of(model.tracker, monkeypatch)
     torch.manual_seed(0)
     follow_loss(model, batch, FollowSteps(masks=1.0, later=0.0, strayed=1.0))
-    assert (len(answers), len(encoded)) == (5, 6)
-    swapped = torch.stack([one != other for one, other in zip(answers, encoded[1:], strict=True)])  # (F - 1, O)
+    assert (len(asked), len(encoded)) == (5, 6)
+    own = [answer.sight_logits for _, answer in asked]
+    swapped = torch.stack([one != other for one, other in zip(own, encoded[1:], strict=True)])  # (F - 1, O)
     rivals = (batch.clip_idx[:, None] == batch.clip_idx) & (batch.instance_idx[:, None] != batch.instance_idx)
     assert rivals.any()
     assert torch.equal(swapped.any(0), rivals.any(1))
     assert swapped.sum(0).max() <= 3
-    for answer, kept in zip(answers, encoded[1:], strict=True):
-        as_another = (kept[:, None] == answer) & rivals
-        assert (as_another.any(1) | (kept == answer)).all()
+    for sight, kept in zip(own, encoded[1:], strict=True):
+        as_another = (kept[:, None] == sight) & rivals
+        assert (as_another.any(1) | (kept == sight)).all()
     encoded.clear()
-    answers.clear()
+    asked.clear()
     follow_loss(model, batch, FollowSteps(masks=1.0, later=0.0))
-    assert all(torch.equal(one, other) for one, other in zip(answers, encoded[1:], strict=True))
+    assert all(torch.equal(one.sight_logits, kept) for (_, one), kept in zip(asked, encoded[1:], strict=True))
 
 
 def test_a_narrowed_pyramid_is_the_wide_one_seen_through_its_projections() -> None:
@@ -336,21 +331,14 @@ def test_the_parts_of_a_step_have_as_much_work(sheet: SpriteSheet, monkeypatch: 
     alone = task(sheet, replace(RECIPE, stages=(stage,)))
     tracker = alone.model.tracker
     assert tracker is not None
-    prompts: list[tuple[int, ...]] = []
-    propose = tracker.proposals
-
-    def proposed(seen: TrackerFeatures, points: PointPrompts, **options: object) -> MaskCandidates:
-        prompts.append(tuple(points.labels.shape))
-        return propose(seen, points, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(tracker, "proposals", proposed)
+    asked = asked_of(tracker, monkeypatch)
     amounts = set()
     for step in range(8):
         seen = []
         for part in alone.batches()[step]:
-            prompts.clear()
+            asked.clear()
             alone.loss(part, step)
-            seen.append(tuple(prompts))
+            seen.append(tuple(points.labels.shape for points, _ in asked))
         assert seen[0] == seen[1]
         amounts.add(seen[0])
     assert len(amounts) > 3
