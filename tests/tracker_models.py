@@ -126,6 +126,9 @@ def video_config(config: ModelConfig) -> dict[str, Any]:
     return {
         **image_config(config),
         "image_size": config.vision.image_size,
+        "num_maskmem": config.tracker.maps,
+        "max_object_pointers_in_encoder": config.tracker.pointers,
+        "max_cond_frame_num": config.tracker.conditioning_maps,
         "memory_attention_hidden_size": width,
         "memory_attention_num_layers": attention.depth,
         "memory_attention_feed_forward_hidden_size": attention.mlp_width,
