@@ -143,7 +143,8 @@ def main(words: list[str] | None = None) -> None:
     if warm_up < 1:
         parser.error(f"--warm-up must be 1 or more, got {warm_up}")
     frames = warm_up + max(arguments.least, arguments.most) + 1  # the first turn may be a warm-up, too
-    transformers.utils.logging.set_verbosity_error()  # it says on every frame that there is no room for more objects
+    # Else it says on every frame that there is no room for more objects.
+    transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     torch.set_num_threads(arguments.threads)
     with torch.inference_mode():
         pairs = (pair_of(config, objects, frames, warm_up) for objects in arguments.objects)
