@@ -39,7 +39,6 @@ from tracker_oracle import (
     image_differences,
     image_questions,
     moving_blocks,
-    step_differences,
     worst,
 )
 
@@ -94,9 +93,7 @@ def _on_a_picture(answers: Any, variant: str, draw: str) -> dict[str, float]:
 def _on_a_film(answers: Any, name: str) -> dict[str, float]:
     scenario = SCENARIOS[name]
     model = answers.our_tracker(TRACKERS[scenario.variant], video_model(scenario.variant, scenario.draw))
-    steps = film(name).steps
-    records = answers.our_film(answers.tracker_of(model), _frames(name), steps)
-    return worst(step_differences(ours, step.expected) for ours, step in zip(records, steps, strict=True))
+    return worst(answers.compared_film(answers.tracker_of(model), _frames(name), film(name).steps))
 
 
 def examine(mistake: Mistake) -> Finding:

@@ -16,7 +16,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +24,12 @@ from record import append, circumstances
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from masklet.model.tracker import Tracker
-from masklet.types import TrackerFeatures
 from tracker_answers import (
+    compared_step,
     image_answer,
     like_hugging_face,
     our_levels,
-    our_map,
-    our_step,
     our_tracker,
-    remembered_logits,
     tracker_of,
 )
 from tracker_models import DRAWS, FULL, new_image_model, new_video_model
@@ -43,13 +38,11 @@ from tracker_oracle import (
     SCENARIOS,
     VIDEO_LIMITS,
     Film,
-    Step,
     answers_of,
     image_differences,
     image_questions,
     level_difference,
     moving_blocks,
-    step_differences,
     worst,
 )
 
@@ -91,20 +84,8 @@ def film() -> tuple[dict[str, float], int]:
         found.append({"levels": level_difference(levels, theirs[_digest(frame)])})
         features[frame_idx] = tracker.features(levels)
         print(f"frame {frame_idx}", file=sys.stderr)
-    found += [_step(tracker, features[step.frame_idx], step, scenario.frames) for step in played.steps]
+    found += [compared_step(tracker, features[step.frame_idx], step, scenario.frames) for step in played.steps]
     return worst(found), len(played.steps)
-
-
-def _step(tracker: Tracker, features: TrackerFeatures, step: Step, frames: int) -> dict[str, float]:
-    """Differences of one object on one frame; the map is that of the oracle's mask where ours flips pixels."""
-    record, expected, flipped = our_step(tracker, features, step, frames), step.expected, 0.0
-    if step.binary:
-        sides = [remembered_logits(tracker, features, step, each.mask[None]) > 0 for each in (record, expected)]
-        flipped = float((sides[0] != sides[1]).float().mean())
-    if flipped:
-        tokens = our_map(tracker, features, step, expected.mask[None], expected.sight[None])
-        record = replace(record, map_tokens=tokens[0])
-    return {**step_differences(record, expected), "flipped": flipped}
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from masklet.model.memory_bank import BankRules, Remembered, read, recall
 from masklet.model.tracker import Tracker
 from masklet.types import MaskletMasks, Memory, MemoryEntry, PointPrompts, TrackerFeatures
 from oracle_models import skip_default_init
-from tracker_oracle import ImageAnswer, ImageQuestion, Record, Step
+from tracker_oracle import ImageAnswer, ImageQuestion, Record, Step, step_differences
 
 _MEMORY = tuple(
     f"tracker.{part}."
@@ -95,21 +95,27 @@ def _masks(tracker: Tracker, features: TrackerFeatures, step: Step, frames: int)
 
 
 @torch.no_grad()
-def our_step(tracker: Tracker, features: TrackerFeatures, step: Step, frames: int) -> Record:
-    """One object on one frame, with the memory that the oracle had. Masks are remembered in Hugging Face's order."""
+def compared_step(tracker: Tracker, features: TrackerFeatures, step: Step, frames: int) -> dict[str, float]:
+    """Differences of one object on one frame, ours with the memory that the oracle had.
+
+    By the names of `step_differences`, and "flipped", the share of pixels of a mask that is remembered as 0 and 1 which
+    lie on the other side of 0 than the oracle's. Where there are any, the map is compared for the oracle's mask.
+    """
+    expected, flipped = step.expected, 0.0
     masks = _masks(tracker, features, step, frames)
-    tokens = our_map(tracker, features, step, masks.mask_logits, masks.sight_logits)
-    return Record(masks.mask_logits[0], masks.pointers[0], masks.sight_logits[0], tokens[0])
+    logits, sight = _remembered_logits(tracker, features, step, masks.mask_logits), masks.sight_logits
+    if step.binary:
+        theirs = _remembered_logits(tracker, features, step, expected.mask[None])
+        flipped = float(((logits > 0) != (theirs > 0)).float().mean())
+        if flipped:
+            logits, sight = theirs, expected.sight[None]
+    tokens = tracker.encode_memory(features, logits, sight, binary=step.binary)
+    found = Record(masks.mask_logits[0], masks.pointers[0], masks.sight_logits[0], tokens[0])
+    return {**step_differences(found, expected), "flipped": flipped}
 
 
-def our_map(tracker: Tracker, features: TrackerFeatures, step: Step, mask_logits: Tensor, sight: Tensor) -> Tensor:
-    """The memory map (1, h * w, Cm) of a step that ended with this mask (1, 4h, 4w) and sight (1,)."""
-    logits = remembered_logits(tracker, features, step, mask_logits)
-    return tracker.encode_memory(features, logits, sight, binary=step.binary)
-
-
-def remembered_logits(tracker: Tracker, features: TrackerFeatures, step: Step, mask_logits: Tensor) -> Tensor:
-    """(1, 16h, 16w), what the memory encoder reads: a mask that is prompted goes before the one that was found."""
+def _remembered_logits(tracker: Tracker, features: TrackerFeatures, step: Step, mask_logits: Tensor) -> Tensor:
+    """(1, 16h, 16w), what the memory encoder reads, in Hugging Face's order: a prompted mask before the one found."""
     if step.prompt is not None and step.prompt.mask is not None:
         logits = step.prompt.mask[None] * 20 - 10
     else:
@@ -118,8 +124,8 @@ def remembered_logits(tracker: Tracker, features: TrackerFeatures, step: Step, m
     return F.interpolate(logits[:, None], (16 * height, 16 * width), mode="bilinear", antialias=True)[:, 0]
 
 
-def our_film(tracker: Tracker, levels: tuple[Tensor, ...], steps: list[Step]) -> list[Record]:
-    """All steps of a film, each with the oracle's memory.
+def compared_film(tracker: Tracker, levels: tuple[Tensor, ...], steps: list[Step]) -> list[dict[str, float]]:
+    """`compared_step` of all steps of a film.
 
     Args:
         tracker: ours.
@@ -128,4 +134,4 @@ def our_film(tracker: Tracker, levels: tuple[Tensor, ...], steps: list[Step]) ->
     """
     with torch.no_grad():
         of_frame = [tracker.features(tuple(level[t : t + 1] for level in levels)) for t in range(len(levels[0]))]
-    return [our_step(tracker, of_frame[step.frame_idx], step, len(of_frame)) for step in steps]
+    return [compared_step(tracker, of_frame[step.frame_idx], step, len(of_frame)) for step in steps]

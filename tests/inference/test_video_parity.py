@@ -8,6 +8,9 @@ Where masklets begin among others a run left to itself does not stay equal: ther
 binary masks (`TrackerPolicy.binary_beside_prompts`), and one pixel within rounding of 0 changes what every later frame
 reads. Such a run is compared frame by frame, memory included, and after each frame ours is given what the oracle
 remembers (spec/tracker.md 15.3).
+
+Runs left to themselves are of one thread: how products are cut among threads rounds otherwise, and what drift does to
+the edges of masks (`video_runs.NEAR_THE_EDGE`) was looked at for one.
 """
 
 from __future__ import annotations
@@ -28,6 +31,14 @@ from video_models import CONFIG
 from video_runs import RUNS, SIDE, Ours, Remembered, Run, differences, frame_differences, oracle, passed
 
 BIRTHS_AMONG_OTHERS = Run("present", 7, True, 0.5, 0.6, recondition=(2, 0.4, 0.02))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("name", list(RUNS))

@@ -13,7 +13,15 @@ import tracker_answers
 from masklet.layers.attention import use_kernel
 from masklet.types import PointPrompts
 from oracle import outputs_of
-from tracker_answers import image_answer, like_hugging_face, memory_of, our_film, our_levels, our_tracker, tracker_of
+from tracker_answers import (
+    compared_film,
+    image_answer,
+    like_hugging_face,
+    memory_of,
+    our_levels,
+    our_tracker,
+    tracker_of,
+)
 from tracker_models import TRACKERS, image_model, video_model
 from tracker_oracle import (
     IMAGE_LIMITS,
@@ -30,7 +38,6 @@ from tracker_oracle import (
     image_questions,
     level_difference,
     moving_blocks,
-    step_differences,
     worst,
 )
 
@@ -44,8 +51,8 @@ def video_tracker(name):
 
 def film_differences(name):
     played, model = film(name), video_tracker(name)
-    records = our_film(tracker_of(model), our_levels(model, played.pixels), played.steps)
-    return worst(step_differences(ours, step.expected) for ours, step in zip(records, played.steps, strict=True))
+    found = compared_film(tracker_of(model), our_levels(model, played.pixels), played.steps)
+    return worst(found)
 
 
 @pytest.mark.parametrize(("variant", "draw"), IMAGE_RUNS)
