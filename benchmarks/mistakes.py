@@ -75,18 +75,18 @@ VISION = (
         ("rotary positions of global blocks not scaled", "self.window / height)", "1.0)"),
         (
             "rotary positions on values too",
-            "attend(rotate(q, *table), rotate(k, *table), v)",
-            "attend(rotate(q, *table), rotate(k, *table), rotate(v, *table))",
+            "attend(q, k, v, scale=1.0)",
+            "attend(q, k, turned(v, turns[1]), scale=1.0)",
         ),
         (
             "rotary positions on queries only",
-            "attend(rotate(q, *table), rotate(k, *table), v)",
-            "attend(rotate(q, *table), k, v)",
+            "turned(q, turns[0]), turned(k, turns[1])",
+            "turned(q, turns[0]), k",
         ),
         (
             "queries and keys exchanged",
-            "attend(rotate(q, *table), rotate(k, *table), v)",
-            "attend(rotate(k, *table), rotate(q, *table), v)",
+            "attend(q, k, v, scale=1.0)",
+            "attend(k, q, v, scale=1.0)",
         ),
         ("second norm left out", "self.mlp(self.norm2(x))", "self.mlp(x)"),
         (
@@ -101,18 +101,18 @@ VISION = (
         (
             (
                 "model/vision_encoder.py",
-                "table: tuple[Tensor, Tensor]) -> Tensor:\n",
-                "table: tuple[Tensor, Tensor], seen: Tensor | None = None) -> Tensor:\n",
+                "turns: Turns) -> Tensor:\n",
+                "turns: Turns, seen: Tensor | None = None) -> Tensor:\n",
             ),
             (
                 "model/vision_encoder.py",
-                "attend(rotate(q, *table), rotate(k, *table), v)",
-                "attend(rotate(q, *table), rotate(k, *table), v, mask=seen)",
+                "attend(q, k, v, scale=1.0)",
+                "attend(q, k, v, scale=1.0, mask=seen)",
             ),
             (
                 "model/vision_encoder.py",
-                "self.attention(normed, table)",
-                "self.attention(normed, table, None if inside is None else"
+                "self.attention(normed, turns)",
+                "self.attention(normed, turns, None if inside is None else"
                 " inside[:, None, None, :, 0].repeat(len(x) // len(inside), 1, 1, 1))",
             ),
         ),
@@ -133,8 +133,8 @@ VISION = (
             ("layers/rope.py", "unflatten(-1, (-1, 2))", "unflatten(-1, (2, -1)).transpose(-1, -2).contiguous()"),
             (
                 "layers/rope.py",
-                "torch.complex(cos, sin)).flatten",
-                "torch.complex(cos, sin)).transpose(-1, -2).flatten",
+                "* turns).flatten",
+                "* turns).transpose(-1, -2).flatten",
             ),
         ),
     ),
@@ -287,7 +287,7 @@ FUSION = (
     *in_file("layers/mlp.py", ("GELU for ReLU in the 256-wide layers", "Tensor] = relu", "Tensor] = gelu")),
     *in_file(
         "layers/attention.py",
-        ("attention without its scale", "attn_mask=mask)", "attn_mask=mask, scale=1.0)"),
+        ("attention without its scale", "attn_mask=mask, scale=scale)", "attn_mask=mask, scale=1.0)"),
         (
             "keys and values exchanged in the fused weights",
             "q, k, v = self._project(query, 0, 3)",

@@ -41,8 +41,10 @@ def use_kernel(kernel: Kernel | None) -> Iterator[None]:
         _forced_kernel.reset(token)
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor | None = None) -> Tensor:
-    """Softmax attention with scale 1/sqrt(d).
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor | None = None, scale: float | None = None
+) -> Tensor:
+    """Softmax attention.
 
     Args:
         query: (P, heads, Tq, d).
@@ -50,13 +52,14 @@ def attend(query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor | None = N
         value: (P, heads, Tk, d).
         mask: broadcastable to (P, heads, Tq, Tk); bool (True = may be attended to) or numbers that are added to the
             scaled scores. No row may be masked wholly.
+        scale: of the scores; None is 1/sqrt(d).
 
     Returns:
         (P, heads, Tq, d).
     """
     if _choose_kernel(query, key, value) == "products":
-        return _attend_by_products(query, key, value, mask)
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        return _attend_by_products(query, key, value, mask, scale)
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
 
 
 def _choose_kernel(query: Tensor, key: Tensor, value: Tensor) -> Kernel:
@@ -93,10 +96,13 @@ def _faster_kernel_for_bfloat16() -> Kernel:
     return min(kernels, key=lambda kernel: seconds[kernel])
 
 
-def _attend_by_products(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+def _attend_by_products(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float | None
+) -> Tensor:
     if mask is not None and mask.dtype == torch.bool:
         mask = torch.zeros(mask.shape, dtype=query.dtype, device=mask.device).masked_fill_(~mask, float("-inf"))
-    query = query * query.shape[-1] ** -0.5
+    if scale != 1.0:
+        query = query * (query.shape[-1] ** -0.5 if scale is None else scale)
     batch, heads, rows, _ = query.shape
     keys = key.shape[-2]
     if _wants_gradient(query, key, value) or batch * heads * rows * keys <= _SMALL_SCORES:
@@ -106,7 +112,8 @@ def _attend_by_products(query: Tensor, key: Tensor, value: Tensor, mask: Tensor 
         return scores.softmax(-1) @ value
     if mask is not None:
         mask = mask.to(query.dtype).expand(batch, heads, rows, keys)
-    out = torch.empty_like(value[:, :, :1]).expand(batch, heads, rows, value.shape[-1]).contiguous()
+    # As `merge_heads` wants it, which is a view then.
+    out = value.new_empty(batch, rows, heads, value.shape[-1]).transpose(1, 2)
     if rows * keys <= _WINDOW_SCORES:
         together = max(1, _SMALL_SCORES // (heads * rows * keys))
         for start in range(0, batch, together):

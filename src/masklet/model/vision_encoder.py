@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from masklet.layers.attention import attend, merge_heads, split_heads
+from masklet.layers.attention import attend, merge_heads
 from masklet.layers.mlp import Mlp, gelu
-from masklet.layers.rope import rotary_table, rotate
+from masklet.layers.rope import rotary_table, turned
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,10 @@ class Windows:
         return self.partition(torch.ones(1, self.height * self.width, 1, dtype=torch.bool, device=device))
 
 
+Turns = tuple[Tensor, Tensor]
+"""Complex numbers (T, d / 2) by which places turn the pairs of queries, which are scaled as well, and of keys."""
+
+
 class RotaryAttention(nn.Module):
     """Self-attention whose queries and keys are turned by their place in the grid."""
 
@@ -69,10 +73,11 @@ class RotaryAttention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
-        """(B, T, C) with the cosines and sines of T places -> (B, T, C)."""
-        q, k, v = (split_heads(part, self.heads) for part in self.qkv(x).chunk(3, dim=-1))
-        out: Tensor = self.out(merge_heads(attend(rotate(q, *table), rotate(k, *table), v)))
+    def forward(self, x: Tensor, turns: Turns) -> Tensor:
+        """(B, T, C) with the turns of T places -> (B, T, C)."""
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, T, d) each
+        q, k = turned(q, turns[0]), turned(k, turns[1])
+        out: Tensor = self.out(merge_heads(attend(q, k, v, scale=1.0)))
         return out
 
 
@@ -86,7 +91,7 @@ class VisionBlock(nn.Module):
         self.norm2 = nn.LayerNorm(width, eps=norm_eps)
         self.mlp = Mlp(width=width, hidden=mlp_width, activation=gelu)
 
-    def forward(self, x: Tensor, table: tuple[Tensor, Tensor], inside: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, turns: Turns, inside: Tensor | None = None) -> Tensor:
         """(B, T, C) -> (B, T, C).
 
         `inside` (windows, T, 1) marks real tokens. Padding tokens are zeros *after* the norm and are attended to, as
@@ -95,7 +100,7 @@ class VisionBlock(nn.Module):
         normed = self.norm1(x)
         if inside is not None:
             normed = (normed.unflatten(0, (-1, len(inside))) * inside).flatten(0, 1)
-        x = x + self.attention(normed, table)
+        x = x + self.attention(normed, turns)
         out: Tensor = x + self.mlp(self.norm2(x))
         return out
 
@@ -150,8 +155,8 @@ class VisionEncoder(nn.Module):
         x = self.norm_in(patches.flatten(2).transpose(1, 2) + self._tiled_position(height, width))  # (B, h*w, Cv)
         windows = Windows(height, width, self.window)
         inside = windows.inside(x.device) if windows.padded else None
-        local_table = self._table(self.window, self.window, 1.0)
-        global_table = self._table(height, width, self.window / height)
+        local_turns = self._turns(self.window, self.window, 1.0)
+        global_turns = self._turns(height, width, self.window / height)
         in_windows = False
         for index, block in enumerate(self.blocks):
             is_global = index in self.global_blocks
@@ -160,7 +165,7 @@ class VisionEncoder(nn.Module):
             elif not is_global and not in_windows:
                 x = windows.partition(x)
             in_windows = not is_global
-            x = block(x, global_table) if is_global else block(x, local_table, inside)
+            x = block(x, global_turns) if is_global else block(x, local_turns, inside)
         return x.unflatten(1, (height, width)).permute(0, 3, 1, 2)
 
     def _tiled_position(self, height: int, width: int) -> Tensor:
@@ -170,8 +175,8 @@ class VisionEncoder(nn.Module):
         tiled = table.repeat(-(-height // side), -(-width // side), 1)
         return tiled[:height, :width].flatten(0, 1)
 
-    def _table(self, height: int, width: int, scale: float) -> tuple[Tensor, Tensor]:
-        return rotary_table(
+    def _turns(self, height: int, width: int, scale: float) -> Turns:
+        table = rotary_table(
             height=height,
             width=width,
             head_width=self.head_width,
@@ -179,3 +184,5 @@ class VisionEncoder(nn.Module):
             theta=self.rope_theta,
             device=self.position.device,
         )
+        keys = torch.complex(*table)
+        return keys * self.head_width**-0.5, keys
