@@ -16,6 +16,7 @@ from rich.progress import MofNCompleteColumn, Progress
 
 from masklet.checkpoint.hub import find_weights
 from masklet.model.detector import Detector
+from masklet.model.int8 import numbers_of
 from masklet.synthetic.sprites import SpriteSheet
 
 _DIGITS = 16  # of the hashes
@@ -26,7 +27,9 @@ T = TypeVar("T")
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Which model is evaluated, how it runs, and where its figures go."""
     parser.add_argument("--model", default="default", help="name or checkpoint (default: %(default)s)")
-    parser.add_argument("--dtype", default="float32", help="auto, float32, bfloat16 or float16 (default: %(default)s)")
+    parser.add_argument(
+        "--dtype", default="float32", help="auto, float32, bfloat16, float16 or int8 (default: %(default)s)"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all counts and rates there as well")
     parser.add_argument("--record", action="store_true", help="append a line to results.jsonl")
@@ -45,7 +48,7 @@ def conditions(name: str, model: Detector, sheet: SpriteSheet) -> dict[str, Any]
         "model": path.name if Path(name).exists() else name,
         "weights": hashlib.sha256(path.read_bytes()).hexdigest()[:_DIGITS] if path.is_file() else None,
         "sprites": sheet.source_hash[:_DIGITS],
-        "dtype": str(model.dtype).removeprefix("torch."),
+        "dtype": numbers_of(model),
         "device": model.device.type,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,

@@ -1,7 +1,8 @@
 """Device and number format: decided here, passed down, never at import.
 
 A processor counts as multiplying bfloat16 natively when it has AVX-512 BF16, AMX BF16 or (on ARM) the BF16
-extension; elsewhere bfloat16 would be emulated and slower than float32.
+extension; elsewhere bfloat16 would be emulated and slower than float32. It counts as multiplying 8-bit integers when
+it has VNNI or AMX INT8; without them products are slower and not exact.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from masklet.errors import InputError
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _SHORT = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+INT8 = "int8"
 
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:
@@ -53,6 +55,37 @@ def resolve_dtype(dtype: str | torch.dtype = "auto", device: torch.device | None
     elif _SHORT.get(dtype, dtype) in _DTYPES:
         return _DTYPES[_SHORT.get(dtype, dtype)]
     raise InputError(f"dtype must be auto, float32, bfloat16 or float16, got {dtype!r}")
+
+
+def resolve_numbers(dtype: str | torch.dtype, device: torch.device) -> tuple[torch.dtype, bool]:
+    """The number format of a model, and whether products of its vision encoder are of 8-bit integers.
+
+    Args:
+        dtype: as `resolve_dtype` takes it; "int8" is "auto" with such products.
+        device: where the model shall run.
+
+    Raises:
+        InputError: the name is unknown, or `device` cannot multiply 8-bit integers.
+    """
+    if dtype == INT8:
+        if not multiplies_int8(device):
+            what = "this processor has none" if device.type == "cpu" else f"the device is {str(device)!r}"
+            raise InputError(
+                f"dtype 'int8' needs a processor with VNNI or AMX instructions, {what}; use dtype='auto' instead"
+            )
+        return resolve_dtype("auto", device), True
+    if isinstance(dtype, str) and dtype != "auto" and _SHORT.get(dtype, dtype) not in _DTYPES:
+        raise InputError(f"dtype must be auto, float32, bfloat16, float16 or int8, got {dtype!r}")
+    return resolve_dtype(dtype, device), False
+
+
+def multiplies_int8(device: torch.device) -> bool:
+    """Whether products of 8-bit integers are native on `device`, and PyTorch has them."""
+    return (
+        device.type == "cpu"
+        and torch.backends.mkldnn.is_available()
+        and bool(cpu_features() & {"avx512_vnni", "avx_vnni", "amx_int8"})
+    )
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:

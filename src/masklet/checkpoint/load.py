@@ -24,7 +24,8 @@ from masklet.config import ModelConfig
 from masklet.errors import CheckpointError
 from masklet.model.build import build_detector
 from masklet.model.detector import Detector
-from masklet.runtime import resolve_device, resolve_dtype
+from masklet.model.int8 import to_int8
+from masklet.runtime import resolve_device, resolve_dtype, resolve_numbers
 
 _log = logging.getLogger(__name__)
 _TABLE_TOLERANCE = (
@@ -48,7 +49,9 @@ def load_model(
             looked for in the environment variable MASKLET_SAM3_CHECKPOINT (this name only), then in the local Hugging
             Face cache, then downloaded. Adapters follow it, each after a plus sign: "default+mine.safetensors".
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        dtype: "auto", "float32", "bfloat16" or "float16"; "auto" is bfloat16 where it is multiplied natively.
+        dtype: "auto", "float32", "bfloat16" or "float16"; "auto" is bfloat16 where it is multiplied natively. "int8"
+            is "auto" with a vision encoder that multiplies 8-bit integers: faster, a little less exact, and neither to
+            be trained nor saved. For processors with VNNI or AMX.
         image_size: side of the square input in pixels, a multiple of 14; None is the size that the weights were made
             for. Another size changes the results: the position table is tiled anew and the rotary positions of
             global attention are rescaled, which the weights were not trained for. Smaller is faster and coarser,
@@ -58,12 +61,15 @@ def load_model(
     Raises:
         CheckpointError: nothing found, or what was found is no checkpoint of this model.
         UnsafeFileError: a pickle that would run code; nothing was run.
-        InputError: an unknown device, dtype or input size.
+        InputError: an unknown device, dtype or input size, or a dtype that the device does not have.
     """
     target = resolve_device(device)
-    number_format = resolve_dtype(dtype, target)
+    number_format, int8 = resolve_numbers(dtype, target)
     path = find_weights(name_or_path, download=download)
-    return load_detector(path, device=target, dtype=number_format, image_size=image_size)
+    model = load_detector(path, device=target, dtype=number_format, image_size=image_size)
+    if int8:
+        to_int8(model)
+    return model
 
 
 def load_detector(

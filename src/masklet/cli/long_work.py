@@ -42,6 +42,7 @@ def loaded_model(name: str, device: str, dtype: str) -> tuple[Detector, dict[str
     from masklet.checkpoint.adapter import split_adapters
     from masklet.checkpoint.hub import find_weights
     from masklet.inference.picture_run import file_stamp
+    from masklet.model.int8 import numbers_of
 
     weights = find_weights(name)
     base, adapters = split_adapters(weights)
@@ -49,7 +50,7 @@ def loaded_model(name: str, device: str, dtype: str) -> tuple[Detector, dict[str
     settings = {
         "masklet": __version__,
         "weights": [file_stamp(Path(path)) for path in (base, *adapters)],
-        "dtype": str(model.dtype),
+        "dtype": numbers_of(model),
     }
     return model, settings
 

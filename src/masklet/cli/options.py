@@ -19,7 +19,7 @@ ImageSize = Annotated[
 
 Device = Annotated[str, typer.Option("--device", metavar="D", help="auto, cpu, cuda, cuda:N or mps.")]
 
-Dtype = Annotated[str, typer.Option("--dtype", metavar="T", help="auto, float32, bfloat16 or float16.")]
+Dtype = Annotated[str, typer.Option("--dtype", metavar="T", help="auto, float32, bfloat16, float16 or int8.")]
 
 Out = Annotated[
     Path | None,
