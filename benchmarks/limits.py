@@ -160,6 +160,18 @@ def measured(dtype: torch.dtype, runs: int) -> tuple[Rates, dict[str, float]]:
     return rates, {**products, **attention, **convolutions}
 
 
+def rates_of(numbers: str, runs: int) -> Rates:
+    """Of a number format by name; "int8" has its own rate of products, and bfloat16's of everything else."""
+    if numbers != "int8":
+        return measured(DTYPES[numbers], runs)[0]
+    rates, _ = measured(torch.bfloat16, runs)
+    return Rates(
+        products=max(int8_rate(shape, runs) for shape in PRODUCTS.values()),
+        attention=rates.attention,
+        convolutions=rates.convolutions,
+    )
+
+
 # --- work -------------------------------------------------------------------------------------------------------------
 
 

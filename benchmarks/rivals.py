@@ -27,6 +27,8 @@ from masklet.inference.postprocess import frame_result
 from masklet.inference.questions import tokens_at_once
 from masklet.layers.position import position_map
 from masklet.model.detector import Detector, concat_prompts
+from masklet.model.int8 import to_int8
+from masklet.runtime import resolve_dtype, resolve_numbers
 from masklet.types import Detections, ExemplarBatch, ImageFeatures, RawDetections
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -69,17 +71,30 @@ class Pair:
 
 @dataclass(frozen=True)
 class Models:
-    """Both models with the same weights, and one image of noise (1, 3, 1008, 1008)."""
+    """Both models with the same weights, and one image of noise (1, 3, 1008, 1008), for each in its numbers."""
 
     ours: Detector
     theirs: Any
     pixels: Tensor
+    their_pixels: Tensor
 
     @classmethod
-    def make(cls, dtype: torch.dtype, seed: int = 0) -> Models:
-        """Full size in `dtype`."""
-        theirs = hf_model(FULL, seed=seed).to(dtype)
-        return cls(our_model(FULL, theirs), theirs, images(FULL, 1, seed).to(dtype))
+    def make(cls, ours: str, theirs: str, seed: int = 0) -> Models:
+        """Full size.
+
+        Args:
+            ours: number format, as `load_model` takes it.
+            theirs: number format.
+            seed: of weights and image.
+        """
+        dtype, int8 = resolve_numbers(ours, torch.device("cpu"))
+        their_dtype = resolve_dtype(theirs)
+        their_model = hf_model(FULL, seed=seed).to(their_dtype)
+        model = our_model(FULL, their_model).to(dtype)
+        if int8:
+            to_int8(model)
+        image = images(FULL, 1, seed)
+        return cls(model, their_model, image.to(dtype), image.to(their_dtype))
 
 
 # --- the network ------------------------------------------------------------------------------------------------------
@@ -129,7 +144,7 @@ def stage_pairs(models: Models) -> list[Pair]:
     ours, theirs, dtype = models.ours, models.theirs, models.pixels.dtype
     text = _their_text((_BOXES,))
     boxes = {
-        "input_boxes": torch.tensor([_BOXES.boxes_cxcywh_norm], dtype=dtype),
+        "input_boxes": torch.tensor([_BOXES.boxes_cxcywh_norm], dtype=models.their_pixels.dtype),
         "input_boxes_labels": torch.tensor([_BOXES.labels]),
     }
     modules = {
@@ -141,7 +156,7 @@ def stage_pairs(models: Models) -> list[Pair]:
         "scoring": theirs.dot_product_scoring,
         "mask head": theirs.mask_decoder,
     }
-    calls = calls_within(modules, lambda: theirs(pixel_values=models.pixels, **text, **boxes))
+    calls = calls_within(modules, lambda: theirs(pixel_values=models.their_pixels, **text, **boxes))
 
     trunk = ours.vision_encoder(models.pixels)
     features = ImageFeatures(levels=ours.neck(trunk), tracker_levels=None, image_sizes_hw=((1008, 1008),))
@@ -204,14 +219,14 @@ def whole_pair(models: Models) -> Pair:
     return Pair(
         WHOLE,
         lambda: _ask(models.ours, models.ours.encode_image(models.pixels), phrases(1)),
-        lambda: models.theirs(pixel_values=models.pixels, **text),
+        lambda: models.theirs(pixel_values=models.their_pixels, **text),
     )
 
 
 def concept_pair(models: Models, concepts: int) -> Pair:
     """Some concepts on an image that is already encoded: one call of ours, a call for each concept of theirs."""
     features = models.ours.encode_image(models.pixels)
-    vision = models.theirs.get_vision_features(models.pixels)
+    vision = models.theirs.get_vision_features(models.their_pixels)
     text = _their_text(phrases(1))
     return Pair(
         CONCEPT.format(concepts),

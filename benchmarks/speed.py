@@ -29,6 +29,7 @@ from record import append, circumstances
 from rivals import CONCEPT, WHOLE, Models, Pair, concept_pair, postprocess_pairs, stage_pairs, whole_pair
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+OURS = (*DTYPES, "int8")
 GROUPS = ("stages", "whole", "concepts", "postprocess")
 CONCEPTS = (1, 4, 16)
 _QUICK = 2.0  # seconds
@@ -146,12 +147,12 @@ def run(pairs: Iterable[Pair], title: str, arguments: argparse.Namespace) -> dic
     return found
 
 
-def shares_of_limit(found: dict[str, Figures], dtype: torch.dtype) -> dict[str, float]:
+def shares_of_limit(found: dict[str, Figures], dtype: str) -> dict[str, float]:
     """How near to the machine's limit (see limits.py) our stages are, 1 at best; by the clock."""
     stages = {name: work for name, work in limits.stage_work().items() if name in found}
     if not stages:
         return {}
-    rates, _ = limits.measured(dtype, runs=3)
+    rates = limits.rates_of(dtype, runs=3)
     print(f"\n{'':<40}{'least s':>11}{'ours s':>11}{'share':>11}")
     shares = {}
     for name, work in stages.items():
@@ -172,7 +173,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=GROUPS, default=GROUPS, help="what to time")
     parser.add_argument("--match", default="", help="only lines with this text in their name")
-    parser.add_argument("--dtype", nargs="+", choices=DTYPES, default=list(DTYPES))
+    parser.add_argument("--dtype", nargs="+", choices=OURS, default=list(DTYPES), help="of ours")
+    parser.add_argument("--theirs", choices=DTYPES, help="their number format (as ours; beside int8 float32)")
     parser.add_argument("--threads", nargs="+", type=int, default=sorted({1, min(2, os.cpu_count() or 1)}))
     parser.add_argument("--seconds", type=float, default=20, help="for each line, once it had its least turns")
     parser.add_argument("--least", type=int, default=1, help="least turns of a line")
@@ -182,13 +184,14 @@ def main() -> None:
     groups = set(arguments.only)
     with torch.inference_mode():
         for dtype in arguments.dtype if groups - {"postprocess"} else ():
-            models = Models.make(DTYPES[dtype])
+            theirs = arguments.theirs or (dtype if dtype in DTYPES else "float32")
+            models = Models.make(dtype, theirs)
             for threads in arguments.threads:
                 torch.set_num_threads(threads)
-                found = run(pairs_of(groups, models), f"{dtype}, threads: {threads}", arguments)
-                shares = shares_of_limit(found, DTYPES[dtype])
+                found = run(pairs_of(groups, models), f"{dtype} ({theirs}), threads: {threads}", arguments)
+                shares = shares_of_limit(found, dtype)
                 if arguments.record:
-                    record(found, dtype=dtype, threads=threads, shares_of_limit=shares)
+                    record(found, dtype=dtype, theirs=theirs, threads=threads, shares_of_limit=shares)
             del models
             gc.collect()
         if "postprocess" in groups:

@@ -102,7 +102,7 @@ def test_where_it_is_not_native_it_is_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(runtime, "cpu_features", lambda: frozenset({"avx2"}))
     with pytest.raises(InputError, match="'int8' needs a processor with VNNI or AMX"):
         load_model("default", device="cpu", dtype="int8")
-    with pytest.raises(InputError, match="'int8' needs a processor .* the device is 'cuda'"):
+    with pytest.raises(InputError, match=r"'int8' needs a processor .* the device is 'cuda'"):
         runtime.resolve_numbers("int8", torch.device("cuda"))
 
 

@@ -58,7 +58,9 @@ def attend(
         (P, heads, Tq, d).
     """
     if _choose_kernel(query, key, value) == "products":
-        return _attend_by_products(query, key, value, mask, scale)
+        if scale != 1.0:
+            query = query * (query.shape[-1] ** -0.5 if scale is None else scale)
+        return _attend_by_products(query, key, value, mask)
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
 
 
@@ -96,13 +98,10 @@ def _faster_kernel_for_bfloat16() -> Kernel:
     return min(kernels, key=lambda kernel: seconds[kernel])
 
 
-def _attend_by_products(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float | None
-) -> Tensor:
+def _attend_by_products(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+    """With queries that are scaled already."""
     if mask is not None and mask.dtype == torch.bool:
         mask = torch.zeros(mask.shape, dtype=query.dtype, device=mask.device).masked_fill_(~mask, float("-inf"))
-    if scale != 1.0:
-        query = query * (query.shape[-1] ** -0.5 if scale is None else scale)
     batch, heads, rows, _ = query.shape
     keys = key.shape[-2]
     if _wants_gradient(query, key, value) or batch * heads * rows * keys <= _SMALL_SCORES:
