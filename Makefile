@@ -93,6 +93,9 @@ eval-default: $(READY) | $(FONT)
 eval-tracker: $(READY) | $(FONT)
 	$(BIN)/python benchmarks/eval_tracker.py --processes $(WORKERS) --dtype bfloat16
 
+precision: $(READY) | $(FONT)
+	$(BIN)/python benchmarks/precision.py
+
 limits: $(READY)
 	$(BIN)/python benchmarks/limits.py
 
