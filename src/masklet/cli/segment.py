@@ -8,17 +8,17 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from masklet.cli import options
 from masklet.cli.long_work import check_folder, loaded_model, progress_bar
 from masklet.cli.messages import counted, message_of, say
-from masklet.cli.segment_tasks import Given, Task, task_of
+from masklet.cli.segment_tasks import Given, task_of
 
 if TYPE_CHECKING:
-    from masklet.inference.picture_run import Ask, Outcome
+    from masklet.inference.picture_run import Outcome
 
 
 def segment(
@@ -80,6 +80,7 @@ def segment(
     """
     # Imported here: help needs none of it.
     from masklet.inference.picture_run import run_pictures, write_annotations
+    from masklet.inference.side_by_side import workers_for
     from masklet.media.find_images import find_images
     from masklet.media.images import MAX_PIXELS
 
@@ -107,8 +108,16 @@ def segment(
         check_folder(folder)
     pictures = find_images(images, skip=folder)
     max_pixels = MAX_PIXELS if max_megapixels is None else int(max_megapixels * 1e6)
-    ask, settings = _started(task, (model, device, dtype), max_pixels)
-    outcomes = run_pictures(pictures, ask, out=folder, settings=settings, resume=not again, max_pixels=max_pixels)
+    network, of_model = loaded_model(model, device, dtype)
+    outcomes = run_pictures(
+        pictures,
+        task.start(network, max_pixels),  # everything but pictures is checked here
+        out=folder,
+        settings=task.settings | of_model,
+        resume=not again,
+        max_pixels=max_pixels,
+        workers=min(len(pictures), workers_for(network)),
+    )
     tally = _Tally(as_json=as_json)
     try:
         with progress_bar(len(pictures), as_json=as_json) as advance:
@@ -126,12 +135,6 @@ def segment(
         if yolo:
             _write_yolo(tally.folders, folder / "yolo")
     tally.close(folder)
-
-
-def _started(task: Task, model_device_dtype: tuple[str, str, str], max_pixels: int) -> tuple[Ask, dict[str, Any]]:
-    """What to do with each picture, and all that it depends on. Everything but pictures is checked here."""
-    model, settings = loaded_model(*model_device_dtype)
-    return task.start(model, max_pixels), task.settings | settings
 
 
 # --- what the user sees -----------------------------------------------------------------------------------------------

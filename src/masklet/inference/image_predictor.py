@@ -8,12 +8,20 @@ from pathlib import Path
 from typing import Any, Literal, overload
 
 from masklet.errors import InputError, PromptError
-from masklet.inference.batches import ImageInput, PictureBatch, encode_pictures, is_several, picture_batches
+from masklet.inference.batches import (
+    ImageInput,
+    PictureBatch,
+    encode_pictures,
+    in_chunks,
+    is_several,
+    picture_batches,
+)
 from masklet.inference.feature_file import load_features, save_features
 from masklet.inference.frame_result import FrameResult
 from masklet.inference.postprocess import frame_result
 from masklet.inference.questions import Answer, Question, answers, exemplar_tokens
 from masklet.inference.selection import without_duplicates
+from masklet.inference.side_by_side import side_by_side, workers_for
 from masklet.inference.stages import stage
 from masklet.inference.text_cache import TextCache
 from masklet.media.images import MAX_PIXELS, ImageSource
@@ -200,13 +208,32 @@ class ImagePredictor:
         self.prepare(question.concepts)
         shown = None if exemplar_image is None else self._shown_elsewhere(given[0], exemplar_image, image_size)
 
-        rows: list[list[FrameResult]] = []
-        for batch in picture_batches(self.model, images, image_size=image_size, max_pixels=self.max_pixels):
-            mine = given[len(rows) : len(rows) + len(batch.names)]
-            tokens = exemplar_tokens(self.model, batch.features, mine) if shown is None else shown
-            rows += self._segment_batch(batch, question, tokens)
+        def rows_of(some: Sequence[int]) -> list[list[FrameResult]]:
+            chosen = [images[idx] for idx in some]
+            own = given if shown is None else [()] * len(images)
+            return self._segment_pictures(chosen, [own[idx] for idx in some], shown, question, image_size)
+
+        every, workers = range(len(images)), min(len(images), workers_for(self.model))
+        parts = in_chunks(every, 1) if workers > 1 else [every]
+        rows = list(itertools.chain.from_iterable(side_by_side(rows_of, parts, workers)))
         results = rows if is_several(concept) else [row[0] for row in rows]
         return results if is_several(image) else results[0]
+
+    def _segment_pictures(
+        self,
+        images: Sequence[ImageInput],
+        exemplars: Sequence[Sequence[Exemplar]],
+        shown: PromptTokens | None,
+        question: Question,
+        image_size: int | None,
+    ) -> list[list[FrameResult]]:
+        """A row of results for each picture; `shown` are exemplars on another one, in place of each picture's own."""
+        rows: list[list[FrameResult]] = []
+        for batch in picture_batches(self.model, images, image_size=image_size, max_pixels=self.max_pixels):
+            mine = exemplars[len(rows) : len(rows) + len(batch.names)]
+            tokens = exemplar_tokens(self.model, batch.features, mine) if shown is None else shown
+            rows += self._segment_batch(batch, question, tokens)
+        return rows
 
     def _question(
         self,

@@ -1,4 +1,4 @@
-"""Many picture files, one after the other: a bad one is reported and the rest are done; a cut run goes on.
+"""Many picture files, a few at a time: a bad one is reported and the rest are done; a cut run goes on.
 
 <out>/
   annotations.json          COCO, all pictures of the run                      written by `write_annotations`
@@ -21,6 +21,7 @@ from masklet.errors import OutputError
 from masklet.inference.coco import Document, write_coco
 from masklet.inference.frame_result import FrameResult, draw_results
 from masklet.inference.result_files import RESULT_FILE
+from masklet.inference.side_by_side import side_by_side
 from masklet.inference.stages import stage
 from masklet.media.find_images import FoundImage
 from masklet.media.images import MAX_PIXELS, Pixels, read_image
@@ -58,30 +59,35 @@ def run_pictures(
     settings: Mapping[str, Any],
     resume: bool = True,
     max_pixels: int = MAX_PIXELS,
+    workers: int = 1,
 ) -> Iterator[Outcome]:
     """Asks every picture and writes its results; they are whole on disk when the outcome comes.
 
     Args:
-        pictures: which; read one at a time.
+        pictures: which; outcomes come in their order.
         ask: what to do with each.
         out: folder for the results; None writes nothing.
         settings: all that the answers depend on, as JSON can hold it: a picture counts as finished only if it was asked
             with the same settings and its file has not changed.
         resume: take finished pictures as they are.
         max_pixels: larger pictures fail.
+        workers: how many pictures are worked on at once; `ask` is called by so many threads.
 
     Raises:
         OutputError: results cannot be written: that would be so for every picture.
     """
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-    for picture in pictures:
+
+    def outcome(picture: FoundImage) -> Outcome:
         try:
             earlier = _finished(picture, out, digest) if out is not None and resume else None
-            yield earlier or _asked(picture, ask, out, digest, max_pixels)
+            return earlier or _asked(picture, ask, out, digest, max_pixels)
         except OutputError:
             raise
         except Exception as error:  # whatever is wrong with this picture, the others are done
-            yield Outcome(picture=picture, error=error)
+            return Outcome(picture=picture, error=error)
+
+    yield from side_by_side(outcome, pictures, workers)
 
 
 def write_annotations(folders: Iterable[Path], out: Path) -> None:

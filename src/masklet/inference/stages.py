@@ -29,6 +29,11 @@ def timed_stages() -> Iterator[dict[str, float]]:
         _running.reset(token)
 
 
+def being_timed() -> bool:
+    """Whether somebody measures in this thread."""
+    return _running.get() is not None
+
+
 @contextmanager
 def stage(name: str, device: torch.device | None = None) -> Iterator[None]:
     """Adds the time of the block to the stage `name`; free while nobody measures.
