@@ -10,7 +10,7 @@
 #   make bench-video    speed and memory of video, here           make train-tracker  trains the built-in tracker
 #   make limits         what this machine can do at most          make eval-tracker   scores how it follows things
 #   make precision      what bfloat16 and int8 change             make scaling        how time grows, here
-#   make clean          removes what make made
+#   make performance    writes docs/performance.md anew           make clean          removes what make made
 #
 # PYTHON=python3.12 chooses another interpreter for a new .venv; CPU or CUDA builds of PyTorch are chosen as with any
 # pip (for example PIP_FIND_LINKS=folder/of/wheels).
@@ -27,7 +27,7 @@ WORKERS ?= 2
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
 .PHONY: help setup demo test test-training check format bench docs parity train-default train-tracker eval-default \
-  eval-tracker bench-video limits precision scaling finetune-demo ablations lock clean
+  eval-tracker bench-video limits precision scaling performance finetune-demo ablations lock clean
 
 help:
 	@sed -n '2,/^$$/s/^# \{0,1\}//p' Makefile
@@ -96,6 +96,9 @@ eval-tracker: $(READY) | $(FONT)
 
 precision: $(READY) | $(FONT)
 	$(BIN)/python benchmarks/precision.py
+
+performance: $(READY)
+	$(BIN)/python tools/performance_page.py
 
 scaling: $(READY)
 	$(BIN)/python benchmarks/scaling.py
