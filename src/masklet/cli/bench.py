@@ -215,8 +215,10 @@ def _notes(trial: SpeedTrial, rows: Sequence[Row]) -> list[str]:
 
     notes = list(trial.notes)
     notes += [f"{label(row)}: not possible here: {row.failure}" for row in rows if row.failure]
-    if any(row.seconds is None and row.failure is None for row in rows):
-        notes.append(f"rows with - had no time; all fit in about --seconds {round_up(trial.needed_s())}")
+    late = sum(row.seconds is None and row.failure is None for row in rows)
+    if late:
+        more = f"all fit in about --seconds {round_up(trial.needed_s())}, fewer with --dtype and --concepts"
+        notes.append(f"no time for {late} of {len(rows)} figures: {more}")
     if any(row.seconds is not None and row.runs < _FEW for row in rows):
         notes.append(f"rows with fewer than {_FEW} runs are rough; more --seconds make them better")
     if not any(row.found for row in rows if row.kind == "picture"):
@@ -251,7 +253,10 @@ def _print(facts: dict[str, Any], rows: Sequence[Row], advised: Sequence[str], n
     for column in (table.columns[1], *table.columns[3:]):
         column.justify = "right"
     before: tuple[str, int] | None = None
+    measured = {(row.kind, row.concepts) for row in rows if row.seconds is not None}
     for row in rows:
+        if (row.kind, row.concepts) not in measured:
+            continue
         same = (row.kind, row.concepts) == before
         if before is not None and not same:
             table.add_section()

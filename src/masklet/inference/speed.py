@@ -201,7 +201,7 @@ def advice(rows: Sequence[Row], *, auto: str) -> list[str]:
     if fastest is None:
         return []
     own = [row for row in rows if row.dtype == fastest]
-    return [_of_dtype(rows, fastest, auto), *_of_concepts(own), *_of_lists(own)]
+    return [*_of_dtype(rows, fastest, auto), *_of_concepts(own), *_of_lists(own)]
 
 
 def _fastest(rows: Sequence[Row], auto: str) -> str | None:
@@ -225,15 +225,15 @@ def _gain(rows: Sequence[Row], one: str, other: str) -> float | None:
     return statistics.geometric_mean(ratios) if ratios else None
 
 
-def _of_dtype(rows: Sequence[Row], fastest: str, auto: str) -> str:
+def _of_dtype(rows: Sequence[Row], fastest: str, auto: str) -> list[str]:
     gains = {dtype: _gain(rows, fastest, dtype) for dtype in dict.fromkeys(row.dtype for row in rows)}
     beaten = [
         f"{gain:.1f} x {dtype}" if gain >= _SAME else f"no slower than {dtype}"
         for dtype, gain in gains.items()
         if gain is not None and dtype != fastest
     ]
-    compared = f" ({', '.join(beaten)})" if beaten else ""
-    return f"fastest: --dtype {fastest}{compared}{'; --dtype auto takes it' if fastest == auto else ''}"
+    choice = f"auto, here {fastest}" if fastest == auto else fastest
+    return [f"fastest: --dtype {choice} ({', '.join(beaten)})"] if beaten else []
 
 
 def _of_concepts(own: Sequence[Row]) -> list[str]:
