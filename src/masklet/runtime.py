@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import functools
 import platform
+from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import torch
 
@@ -36,6 +38,10 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
         raise InputError(f"device must be auto, cpu, cuda, cuda:N or mps, got {device!r}") from error
     if resolved.type == "cuda" and not torch.cuda.is_available():
         raise InputError(f"device {str(device)!r} was asked for, but CUDA is not available here; use device='cpu'")
+    if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
+        raise InputError(
+            f"device {str(device)!r} was asked for, but there are {torch.cuda.device_count()} CUDA devices"
+        )
     if resolved.type == "mps" and not torch.backends.mps.is_available():
         raise InputError(f"device {str(device)!r} was asked for, but MPS is not available here; use device='cpu'")
     return resolved
@@ -79,6 +85,29 @@ def resolve_numbers(dtype: str | torch.dtype, device: torch.device) -> tuple[tor
     return resolve_dtype(dtype, device), False
 
 
+def name_of_numbers(dtype: str, device: torch.device) -> str:
+    """The full name of what `dtype` means on `device`: "bfloat16" for "bf16", and for "auto" where that is chosen.
+
+    Raises:
+        InputError: as `resolve_numbers`.
+    """
+    number_format, int8 = resolve_numbers(dtype, device)
+    return INT8 if int8 else str(number_format).removeprefix("torch.")
+
+
+def known_dtypes(device: torch.device) -> tuple[str, ...]:
+    """Names of the number formats that `device` computes in natively; first the one that "auto" takes there."""
+    own = name_of_numbers("auto", device)
+    return (own, *(name for name, is_native in _NATIVE.items() if name != own and is_native(device)))
+
+
+def device_name(device: torch.device) -> str:
+    """What the maker calls the processor or accelerator; the kind of machine where nobody says."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return _cpu_line("model name") or platform.processor() or platform.machine()
+
+
 def multiplies_int8(device: torch.device) -> bool:
     """Whether products of 8-bit integers are native on `device`, and PyTorch has them."""
     return (
@@ -98,14 +127,28 @@ def multiplies_bfloat16(device: torch.device) -> bool:
 @functools.cache
 def cpu_features() -> frozenset[str]:
     """The feature flags of this processor as Linux names them; empty where they cannot be read."""
+    return frozenset(_cpu_line("flags", "Features").split())
+
+
+def _cpu_line(*names: str) -> str:
+    """What Linux says of this processor under one of these names; empty where it says nothing."""
     if platform.system() != "Linux":
-        return frozenset()
+        return ""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return frozenset()
+        return ""
     for line in lines:
         name, _, value = line.partition(":")
-        if name.strip() in ("flags", "Features"):
-            return frozenset(value.split())
-    return frozenset()
+        if name.strip() in names:
+            return value.strip()
+    return ""
+
+
+_NATIVE: Final[dict[str, Callable[[torch.device], bool]]] = {
+    "float32": lambda _: True,
+    "bfloat16": multiplies_bfloat16,
+    "float16": lambda device: device.type != "cpu",
+    INT8: multiplies_int8,
+}
+"""All that can be asked of `resolve_numbers` by name, and where it is worth asking for."""

@@ -18,6 +18,7 @@ import typer
 from typer.main import get_command
 
 from masklet import __version__
+from masklet.cli.bench import bench
 from masklet.cli.convert import convert
 from masklet.cli.evaluate import evaluate
 from masklet.cli.info import info
@@ -36,7 +37,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-for _verb in (segment, track, train, evaluate, synth, convert, info):
+for _verb in (segment, track, train, evaluate, synth, convert, info, bench):
     app.command()(_verb)
 
 

@@ -198,8 +198,7 @@ def sheet_from_font(font_path: Path = FONT_PATH, *, cache_folder: Path | None = 
     Raises:
         DataError: the font is missing, or lacks a glyph of the table.
     """
-    if not font_path.is_file():
-        raise DataError(f"expected the font {font_path}, found none: install the Debian package {FONT_PACKAGE}")
+    _check_font(font_path)
     symbols = load_symbols()
     font_hash = hashlib.sha256(font_path.read_bytes()).hexdigest()
     rows = hashlib.sha256("\n".join(symbol.codepoints for symbol in symbols).encode()).hexdigest()
@@ -207,10 +206,19 @@ def sheet_from_font(font_path: Path = FONT_PATH, *, cache_folder: Path | None = 
     cache_file = folder / f"sprites-v{_CACHE_VERSION}-{font_hash[:12]}-{rows[:12]}.npz"
     sprites = _read_cache(cache_file, len(symbols))
     if sprites is None:
-        font = ImageFont.truetype(str(font_path), _STRIKE)
-        sprites = [_rendered(font, symbol) for symbol in symbols]
+        sprites = _all_rendered(font_path, symbols)
         _write_cache(cache_file, sprites)
     return SpriteSheet(symbols, sprites, font_hash)
+
+
+def sheet_of_symbols(symbols: tuple[Symbol, ...], font_path: Path = FONT_PATH) -> SpriteSheet:
+    """The sprites of a few symbols from the colour font, rendered now: no cache file is read or written.
+
+    Raises:
+        DataError: the font is missing, or lacks a glyph.
+    """
+    _check_font(font_path)
+    return SpriteSheet(symbols, _all_rendered(font_path, symbols), hashlib.sha256(font_path.read_bytes()).hexdigest())
 
 
 @cache
@@ -222,6 +230,16 @@ def default_sheet() -> SpriteSheet:
 def _default_cache_folder() -> Path:
     named = os.environ.get("MASKLET_CACHE")
     return Path(named) if named else Path.home() / ".cache" / "masklet"
+
+
+def _check_font(path: Path) -> None:
+    if not path.is_file():
+        raise DataError(f"expected the font {path}, found none: install the Debian package {FONT_PACKAGE}")
+
+
+def _all_rendered(font_path: Path, symbols: tuple[Symbol, ...]) -> list[UInt8Array]:
+    font = ImageFont.truetype(str(font_path), _STRIKE)
+    return [_rendered(font, symbol) for symbol in symbols]
 
 
 def _rendered(font: ImageFont.FreeTypeFont, symbol: Symbol) -> UInt8Array:
