@@ -38,12 +38,12 @@ WRITING = (
 READING = (
     *in_file(
         "model/memory_attention.py",
-        ("the frame's queries not turned", "rotate(q, *table)[:, None], k[:, None]", "q[:, None], k[:, None]"),
-        ("maps not turned", "rotate(maps.unflatten(1, (-1, x.shape[1])), *table).flatten(1, 2)", "maps"),
+        ("the frame's queries not turned", "rotate(attention.q(x), *table), attention", "attention.q(x), attention"),
+        ("maps not turned", "pairs *= torch.complex(*table)", "pairs = pairs.clone()"),
         (
             "pointers turned too",
-            "torch.cat((turned, pointers), dim=1)",
-            "torch.cat((turned, rotate(pointers, *(part[: pointers.shape[1]] for part in table))), dim=1)",
+            "        if x.device.type",
+            "        _turn(k[:, -pointer_tokens:], [one[:pointer_tokens] for one in table])\n        if x.device.type",
         ),
         ("self-attention not turned", "rotate(q, *table), rotate(k, *table), v)", "q, k, v)"),
         (
@@ -51,7 +51,7 @@ READING = (
             "rotate(q, *table), rotate(k, *table), v)",
             "rotate(q, *table), rotate(k, *table), rotate(v, *table))",
         ),
-        ("memory: positions on values", "attention.v(values)", "attention.v(keys)"),
+        ("memory: positions on values", "expand(len(k), -1, -1), k, values)", "expand(len(k), -1, -1), k, keys)"),
         ("memory: no positions on keys", "keys = values + positions", "keys = values + 0 * positions"),
         ("the frame's positions in full", "_POSITION_SHARE = 0.1", "_POSITION_SHARE = 1.0"),
         ("the frame's positions left out", "_POSITION_SHARE = 0.1", "_POSITION_SHARE = 0.0"),
