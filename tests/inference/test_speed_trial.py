@@ -131,6 +131,25 @@ def test_too_many_concepts_and_a_picture_that_is_gone(tmp_path: Path) -> None:
     assert "gone.png" in failures["picture"]
 
 
+def test_a_run_of_video_is_one_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded: list[int] = []
+    encode = Detector.encode_patches
+
+    def counted(self: Detector, pixels: torch.Tensor) -> torch.Tensor:
+        encoded.append(len(pixels))
+        return encode(self, pixels)
+
+    monkeypatch.setattr(Detector, "encode_patches", counted)
+    one = speed_trial._Format("float32", loader("float32"), SUBJECT)
+    one.open(1)
+    one._open_video()
+    assert encoded == [1]
+    for runs in (2, 3, 4):
+        assert one._frame() == len(SUBJECT.boxes_xyxy)
+        assert encoded == [1] * runs
+    one.close()
+
+
 def test_a_clip_goes_to_and_fro() -> None:
     frames = np.arange(4, dtype=np.uint8)[:, None, None, None].repeat(3, axis=3)
     endless = speed_trial._ToAndFro(frames)

@@ -155,7 +155,7 @@ class SpeedTrial:
 
     def rows(self) -> list[Row]:
         """The figures, also of what was not measured; number formats of the same work stand together."""
-        return [row_of(one, self._timed) for one in self._timed]
+        return [row_of(one) for one in self._timed]
 
     def needed_s(self) -> float:
         """About how long it takes to do everything once, by what is known."""
