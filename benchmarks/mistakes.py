@@ -145,10 +145,10 @@ NECK = (
     *in_file(
         "model/neck.py",
         ("GELU of the neck left out", "gelu(self.upsample1(x))", "self.upsample1(x)"),
-        ("GELU before the middle level too", "project(x, self.upsample1)", "project(gelu(x), self.upsample1)"),
+        ("GELU before the middle level too", "project(x, self.upsample1,", "project(gelu(x), self.upsample1,"),
         ("GELU by tanh in the neck", "gelu(self.upsample1(x))", "F.gelu(self.upsample1(x), approximate='tanh')"),
         ("bias of the upsampling not projected", "matrix @ upsample.bias", "upsample.bias[: len(matrix)]"),
-        ("bias of the neck's projection left out", " + self.project.bias,", ","),
+        ("bias of the neck's projection left out", " + self.project.bias.float()", ""),
     ),
     *in_file(
         "layers/position.py",

@@ -188,8 +188,8 @@ DECODER = (
                 ),
                 ("quality[rows, best][:, None]", "quality[rows, best][:, None], best"),
                 (
-                    "masks, quality = (masks[:, :1], quality[:, :1]) if self.training else _stable_or_best",
-                    "masks, quality, best = _stable_or_best",
+                    "logits, quality = (logits[:, :1], quality[:, :1]) if self.training else _stable_or_best",
+                    "logits, quality, best = _stable_or_best",
                 ),
                 ("tokens=mask_tokens[:, :1]", "tokens=mask_tokens[torch.arange(len(best)), best][:, None]"),
             )
@@ -251,8 +251,8 @@ STEPS = in_file(
     ),
     (
         "pointer of a given mask from the wrong token",
-        "points, prompt, ambiguous=ambiguous)",
-        "points, prompt, ambiguous=not ambiguous)",
+        "points, prompt, ambiguous=ambiguous,",
+        "points, prompt, ambiguous=not ambiguous,",
     ),
     (
         "pointer of an empty mask kept",

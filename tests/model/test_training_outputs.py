@@ -123,7 +123,7 @@ def test_masks_on_demand_train_as_all_masks_do(model) -> None:
         name for name, term in found.terms.items() if term
     }
     # Both are float32 sums of the same numbers in another order. Gradients of single elements may cancel, so the scale
-    # is that of their parameter; that of a bias which a softmax takes out again is all rounding, hence 1e-6.
+    # is that of their parameter; that of a bias which a softmax takes out again is all rounding, hence 2e-6.
     torch.testing.assert_close(found.total, expected.total, rtol=1e-5, atol=0)
     learning = [one for name, one in model.named_parameters() if not name.startswith("tracker")]
     gradients = (
@@ -131,7 +131,7 @@ def test_masks_on_demand_train_as_all_masks_do(model) -> None:
         for loss in (found, expected)
     )
     for got, wanted in zip(*gradients, strict=True):
-        torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-6 + 1e-5 * float(wanted.abs().max()))
+        torch.testing.assert_close(got, wanted, rtol=1e-5, atol=2e-6 + 1e-5 * float(wanted.abs().max()))
 
 
 @torch.inference_mode()

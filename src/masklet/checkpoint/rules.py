@@ -7,6 +7,7 @@ stands for a number and `{p}` for `weight` or `bias`. Patterns match whole names
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -136,14 +137,14 @@ class _Side:
     """The patterns of one side of a table; a look-up tries only those of the same outline."""
 
     def __init__(self, patterns: Iterable[tuple[str, Rule]]) -> None:
-        self._by_outline: dict[str, list[tuple[re.Pattern[str], Rule]]] = {}
+        self._by_outline: dict[str, list[tuple[str, Rule]]] = {}
         for pattern, rule in patterns:
-            self._by_outline.setdefault(_outline(pattern), []).append((_compile(pattern), rule))
+            self._by_outline.setdefault(_outline(pattern), []).append((pattern, rule))
 
     def find(self, name: str) -> tuple[Rule, Mapping[str, str]] | None:
         """The rule that covers `name`, and what its placeholders stand for."""
         for pattern, rule in self._by_outline.get(_outline(name), ()):
-            match = pattern.fullmatch(name)
+            match = _compiled(pattern).fullmatch(name)
             if match:
                 return rule, match.groupdict()
         return None
@@ -154,7 +155,8 @@ def _outline(name: str) -> str:
     return re.sub(r"\.(\d+|\{i\})(?=\.)", ".#", name).rpartition(".")[0]
 
 
-def _compile(pattern: str) -> re.Pattern[str]:
+@functools.cache  # when a name is looked for: all of them take 0.2 s, and most files need few
+def _compiled(pattern: str) -> re.Pattern[str]:
     parts = re.split(r"(\{[ip]\})", pattern)
     return re.compile("".join(_PLACEHOLDERS.get(part) or re.escape(part) for part in parts))
 

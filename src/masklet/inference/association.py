@@ -22,7 +22,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from masklet.inference.policy import VideoPolicy
@@ -244,6 +243,8 @@ def _best(overlap: Overlap, sure: BoolArray, policy: VideoPolicy) -> IntArray:
 
 def _assigned(iou: FloatArray) -> BoolArray:
     """(N, O) the pairs, each detection and each masklet in one at most, whose overlaps have the largest sum."""
+    from scipy.optimize import linear_sum_assignment  # takes 0.4 s to import
+
     pairs = np.zeros(iou.shape, dtype=np.bool_)
     pairs[linear_sum_assignment(iou, maximize=True)] = True
     return pairs

@@ -20,6 +20,25 @@ _STABILITY_MARGIN = 0.05  # logits; a stable mask hardly changes when its thresh
 _STABLE = 0.98  # least share of the larger mask that the smaller one covers
 
 
+class FewKeys(ProjectedAttention):
+    """Attention of many queries to few keys: that of all heads as two products.
+
+    Each key is a row for each head, with zeros in the channels of the others: more products than are needed, but
+    attention kernels have a cost for every query of every head. A query's scores stand below each other, since a
+    softmax along an axis of few entries takes ten times longer when it is the last one.
+    """
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """(O, Tq, C), as `ProjectedAttention` gives it."""
+        own = torch.eye(self.heads, dtype=query.dtype, device=query.device)[:, :, None]  # (heads, heads, 1)
+        k, v = (x.unflatten(-1, (self.heads, -1)) for x in (self.k(key), self.v(value)))  # (O, Tk, heads, d)
+        k, v = ((x[:, :, None] * own).flatten(3) for x in (k * k.shape[-1] ** -0.5, v))  # (O, Tk, heads, heads * d)
+        scores = k.flatten(1, 2) @ self.q(query).transpose(1, 2)  # (O, Tk * heads, Tq)
+        shares = scores.unflatten(1, (key.shape[1], self.heads)).softmax(1).flatten(1, 2)
+        out: Tensor = self.out(shares.transpose(1, 2) @ v.flatten(1, 2))
+        return out
+
+
 class TwoWayLayer(nn.Module):
     """Tokens read each other and the image, then the image reads the tokens; post-norm.
 
@@ -39,7 +58,7 @@ class TwoWayLayer(nn.Module):
         self.norm_image = nn.LayerNorm(width)
         self.mlp = Mlp(width=width, hidden=mlp_width)
         self.norm_mlp = nn.LayerNorm(width)
-        self.token_attention = ProjectedAttention(width=width, inner_width=width // 2, heads=heads)
+        self.token_attention = FewKeys(width=width, inner_width=width // 2, heads=heads)
         self.norm_token = nn.LayerNorm(width)
 
     def forward(self, tokens: Tensor, image: Tensor, first: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,7 +124,14 @@ class MaskDecoder(nn.Module):
         return TrackerFeatures(fine=self.fine_project(fine), middle=self.middle_project(middle), coarse=coarse)
 
     def forward(
-        self, features: TrackerFeatures, image: Tensor, position: Tensor, prompt: Tensor, *, ambiguous: bool
+        self,
+        features: TrackerFeatures,
+        image: Tensor,
+        position: Tensor,
+        prompt: Tensor,
+        *,
+        ambiguous: bool,
+        masks: bool = True,
     ) -> MaskCandidates:
         """Masks for O prompts.
 
@@ -115,6 +141,7 @@ class MaskDecoder(nn.Module):
             position: (h*w, C) of the image.
             prompt: (O, T, C) prompt tokens; T may be 0.
             ambiguous: give the M candidates for prompts of several meanings, else one mask.
+            masks: make them; else they are empty, which counts as stable.
 
         Returns:
             M masks, or the one.
@@ -127,17 +154,20 @@ class MaskDecoder(nn.Module):
         tokens = self.norm_out(tokens + self.image_attention(tokens + first, pixels + position, pixels))
         mask_tokens = tokens[:, 2 : 2 + len(self.mask_heads)]
         chosen = range(1, len(self.mask_heads)) if ambiguous else range(len(self.mask_heads))
-        kernels = torch.stack([self.mask_heads[index](mask_tokens[:, index]) for index in chosen], dim=1)
-        masks = self._masks(kernels, pixels.transpose(1, 2).unflatten(2, features.grid_hw), features)
+        if masks:
+            kernels = torch.stack([self.mask_heads[index](mask_tokens[:, index]) for index in chosen], dim=1)
+            logits = self._masks(kernels, pixels.transpose(1, 2).unflatten(2, features.grid_hw), features)
+        else:
+            logits = tokens.new_zeros(len(tokens), len(chosen), 0, 0)
         quality = self.quality_head(tokens[:, 1]).float().sigmoid()[:, chosen.start :]
         sight_logits = self.sight_head(tokens[:, 0])[:, 0].float()
         if ambiguous:
             return MaskCandidates(
-                mask_logits=masks, quality=quality, sight_logits=sight_logits, tokens=mask_tokens[:, 1:]
+                mask_logits=logits, quality=quality, sight_logits=sight_logits, tokens=mask_tokens[:, 1:]
             )
         # In training the mask for clear prompts learns to be one.
-        masks, quality = (masks[:, :1], quality[:, :1]) if self.training else _stable_or_best(masks, quality)
-        return MaskCandidates(mask_logits=masks, quality=quality, sight_logits=sight_logits, tokens=mask_tokens[:, :1])
+        logits, quality = (logits[:, :1], quality[:, :1]) if self.training else _stable_or_best(logits, quality)
+        return MaskCandidates(mask_logits=logits, quality=quality, sight_logits=sight_logits, tokens=mask_tokens[:, :1])
 
     def _masks(self, kernels: Tensor, image: Tensor, features: TrackerFeatures) -> Tensor:
         """Kernels (O, M, C / 8) times the image (O, C, h, w) at four times its resolution: (O, M, 4h, 4w)."""

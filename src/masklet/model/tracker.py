@@ -153,7 +153,7 @@ class Tracker(nn.Module):
         prompt = self.mask_downsample(masks[:, None].to(kernel.dtype))[:, 0]
         points = PointPrompts.none(len(masks), device=masks.device)
         # Neither memory nor the lack of it: the image is the neck's own.
-        chosen = self.chosen(self._decode(features, features.coarse, points, prompt, ambiguous=ambiguous))
+        chosen = self.chosen(self._decode(features, features.coarse, points, prompt, ambiguous=ambiguous, masks=False))
         seen = (masks > 0).flatten(1).any(1)
         return MaskletMasks(
             mask_logits=resized(logits, (_LOW * height, _LOW * width)),
@@ -207,8 +207,9 @@ class Tracker(nn.Module):
         mask_logits: Tensor | None,
         *,
         ambiguous: bool,
+        masks: bool = True,
     ) -> MaskCandidates:
-        """What the mask decoder sees in `image` (1 or O, C, h, w)."""
+        """What the mask decoder sees in `image` (1 or O, C, h, w); empty masks unless `masks` are wanted."""
         encoder = self.prompt_encoder
         grid_hw = features.grid_hw
         dense = encoder.without_mask() if mask_logits is None else encoder.mask(mask_logits, grid_hw)
@@ -217,6 +218,6 @@ class Tracker(nn.Module):
         else:
             tokens = encoder.points(points, self.input_size_hw(features))
         decoded: MaskCandidates = self.mask_decoder(
-            features, image + dense, encoder.position(grid_hw), tokens, ambiguous=ambiguous
+            features, image + dense, encoder.position(grid_hw), tokens, ambiguous=ambiguous, masks=masks
         )
         return decoded
