@@ -98,6 +98,18 @@ def test_what_does_not_fit_is_not_loaded_and_the_hint_covers_it(monkeypatch: pyt
     assert one.needed_s() > 2 * 3 * 50  # an equal part for each of two, a picture and a frame that is prepared
 
 
+def test_parameters_are_those_of_the_model_whatever_became_of_them() -> None:
+    def smaller() -> Detector:
+        model = loader("float32")()
+        for module in model.vision_encoder.blocks.modules():
+            module._parameters.clear()
+        return model
+
+    one = SpeedTrial({"int8": smaller}, SUBJECT, concepts=(1,))
+    one.run(1e-9)
+    assert one.parameters == sum(p.numel() for p in build_model("test", seed=0).parameters())
+
+
 def test_no_tracker_no_video() -> None:
     config = replace(TEST, tracker=None, tracker_neck=False)
     one = SpeedTrial({"float32": lambda: build_model(config, seed=0)}, SUBJECT, concepts=(1,))
