@@ -102,6 +102,17 @@ def test_threads_are_for_this_run_only(capsys: pytest.CaptureFixture[str], monke
     assert torch.get_num_threads() == before
 
 
+@pytest.mark.parametrize(("load", "said"), [(1.9, False), (2.1, True), (None, False)])
+def test_a_busy_machine_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, load: float | None, said: bool
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(verb, "_load", lambda: load)
+    document = json.loads(masklet(capsys, "bench", *QUICK, "--concepts", "1", "--json")[1])
+    assert document["load"] == load
+    assert any("busy before (load 2.1 on 4 cores)" in note for note in document["notes"]) == said
+
+
 def test_what_had_no_time_is_told_with_a_hint(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

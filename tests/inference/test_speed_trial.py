@@ -98,6 +98,18 @@ def test_what_does_not_fit_is_not_loaded_and_the_hint_covers_it(monkeypatch: pyt
     assert one.needed_s() > 2 * 3 * 50  # an equal part for each of two, a picture and a frame that is prepared
 
 
+def test_parameters_are_those_of_the_model_whatever_became_of_them() -> None:
+    def smaller() -> Detector:
+        model = loader("float32")()
+        for module in model.vision_encoder.blocks.modules():
+            module._parameters.clear()
+        return model
+
+    one = SpeedTrial({"int8": smaller}, SUBJECT, concepts=(1,))
+    one.run(1e-9)
+    assert one.parameters == sum(p.numel() for p in build_model("test", seed=0).parameters())
+
+
 def test_no_tracker_no_video() -> None:
     config = replace(TEST, tracker=None, tracker_neck=False)
     one = SpeedTrial({"float32": lambda: build_model(config, seed=0)}, SUBJECT, concepts=(1,))
@@ -129,6 +141,25 @@ def test_too_many_concepts_and_a_picture_that_is_gone(tmp_path: Path) -> None:
     assert failures["frame"] is None
     assert failures["picture"] is not None
     assert "gone.png" in failures["picture"]
+
+
+def test_a_run_of_video_is_one_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded: list[int] = []
+    encode = Detector.encode_patches
+
+    def counted(self: Detector, pixels: torch.Tensor) -> torch.Tensor:
+        encoded.append(len(pixels))
+        return encode(self, pixels)
+
+    monkeypatch.setattr(Detector, "encode_patches", counted)
+    one = speed_trial._Format("float32", loader("float32"), SUBJECT)
+    one.open(1)
+    one._open_video()
+    assert encoded == [1]
+    for runs in (2, 3, 4):
+        assert one._frame() == len(SUBJECT.boxes_xyxy)
+        assert encoded == [1] * runs
+    one.close()
 
 
 def test_a_clip_goes_to_and_fro() -> None:

@@ -85,6 +85,7 @@ def bench(
             "device": str(place),
             "processor": device_name(place),
             "threads": used,
+            "load": _load(),
             "weights": f"random weights of {random}" if random is not None else model,
             "picture": picture,
             "clip": f"made, {_size(subject.frames.shape[1:3])}, 1 concept, {len(subject.boxes_xyxy)} objects followed",
@@ -160,6 +161,11 @@ def _size(size_hw: Sequence[int]) -> str:
     return f"{size_hw[1]} x {size_hw[0]} pixels"
 
 
+def _load() -> float | None:
+    """How many programs wanted a core in the last minute, on average; None where nobody knows."""
+    return round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
+
+
 @contextmanager
 def _threads(count: int | None) -> Iterator[int]:
     """Lets PyTorch use so many threads in the block; gives how many it uses.
@@ -202,7 +208,7 @@ def _show(trial: SpeedTrial, facts: dict[str, Any], *, auto: str, as_json: bool)
 
     rows = trial.rows()
     facts |= {"model": trial.model_name, "parameters": trial.parameters}
-    notes, advised = _notes(trial, rows), advice(rows, auto=auto)
+    notes, advised = _notes(trial, rows, facts["load"]), advice(rows, auto=auto)
     if as_json:
         document = facts | {"rows": [_plain(row) for row in rows], "advice": advised, "notes": notes}
         sys.stdout.write(f"{json.dumps(document)}\n")
@@ -210,10 +216,14 @@ def _show(trial: SpeedTrial, facts: dict[str, Any], *, auto: str, as_json: bool)
         _print(facts, rows, advised, notes)
 
 
-def _notes(trial: SpeedTrial, rows: Sequence[Row]) -> list[str]:
+def _notes(trial: SpeedTrial, rows: Sequence[Row], load: float | None) -> list[str]:
     from masklet.inference.speed_trial import label, round_up
 
     notes = list(trial.notes)
+    cores = os.cpu_count() or 1
+    if load is not None and load > cores / 2:
+        busy = f"the machine was busy before (load {load:g} on {counted(cores, 'core')})"
+        notes.append(f"{busy}: when it is free figures are better, and the advice may be another")
     notes += [f"{label(row)}: not possible here: {row.failure}" for row in rows if row.failure]
     late = sum(row.seconds is None and row.failure is None for row in rows)
     if late:

@@ -84,7 +84,6 @@ class Row:
         seconds: for one picture or frame, the median of the runs; None: not measured.
         runs: that count.
         found: objects on one picture or frame.
-        expected_s: what a run would take as far as is known, None where nothing is.
         failure: why it cannot be done here.
     """
 
@@ -95,7 +94,6 @@ class Row:
     seconds: float | None
     runs: int
     found: float
-    expected_s: float | None
     failure: str | None
 
     @property
@@ -170,8 +168,8 @@ def expected_s(one: Timed, others: Sequence[Timed]) -> float | None:
     return work.units * (fixed + (took - fixed) / near.work.concepts * work.concepts)
 
 
-def row_of(one: Timed, others: Sequence[Timed] = ()) -> Row:
-    """The figures of a work; `others` as for `expected_s`."""
+def row_of(one: Timed) -> Row:
+    """The figures of a work."""
     work = one.work
     kept = one.seconds[min(work.warm_up, len(one.seconds) // 2) :]
     return Row(
@@ -182,7 +180,6 @@ def row_of(one: Timed, others: Sequence[Timed] = ()) -> Row:
         seconds=statistics.median(kept) / work.units if kept else None,
         runs=len(kept),
         found=one.found,
-        expected_s=expected_s(one, others),
         failure=one.failure,
     )
 

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from masklet.checkpoint.load import build_blank
 from masklet.errors import InputError
 from masklet.inference.batches import pictures_at_once
 from masklet.inference.image_predictor import ImagePredictor
@@ -151,11 +152,12 @@ class SpeedTrial:
         self._load_s.append(time.perf_counter() - start)
         if not self.model_name:
             self.model_name = model.config.name
-            self.parameters = sum(tensor.numel() for tensor in model.parameters())
+            # Of the configuration: what became integers is no parameter any more.
+            self.parameters = sum(tensor.numel() for tensor in build_blank(model.config).parameters())
 
     def rows(self) -> list[Row]:
         """The figures, also of what was not measured; number formats of the same work stand together."""
-        return [row_of(one, self._timed) for one in self._timed]
+        return [row_of(one) for one in self._timed]
 
     def needed_s(self) -> float:
         """About how long it takes to do everything once, by what is known."""
@@ -202,8 +204,8 @@ class _Format:
         self._open.close()
         self._pictures = self._video = self._frames = None
         gc.collect()
-        if torch.accelerator.is_available():
-            torch.accelerator.memory.empty_cache()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def works(self, concepts: Sequence[int], known: _Format) -> list[Work]:
         """What is timed, in an order in which the ones before tell what the next ones take.
