@@ -20,10 +20,11 @@ from numpy.typing import ArrayLike
 
 from masklet.errors import InputError, PromptError, VideoError
 from masklet.inference.association import NO_CONCEPT
-from masklet.inference.concept_finder import VideoConcept, find_concepts, with_exemplar
+from masklet.inference.concept_finder import VideoConcept, with_exemplar
 from masklet.inference.concept_loop import ConceptLoop
 from masklet.inference.feature_file import fingerprint
 from masklet.inference.frame_masklets import FrameMasklets
+from masklet.inference.frame_search import FrameSearch
 from masklet.inference.hold_back import HeldBack, HeldFrame, hold_back, release_all
 from masklet.inference.lifecycle import Masklets, forgotten, kept_by_user, placed
 from masklet.inference.object_prompts import mask_prompt
@@ -80,6 +81,8 @@ class OpenVideo(ClosedAtEnd):
         self._source = source
         self._image_size = image_size
         self._frames = VideoFrames(model, source, span, image_size=image_size)
+        tokens = (image_size // model.config.vision.patch_size) ** 2
+        self._search = FrameSearch(model, texts, self._frames, tokens=tokens)
         self._concepts: list[VideoConcept] = []
         self._session = TrackerSession(
             model.tracker,
@@ -433,8 +436,7 @@ class OpenVideo(ClosedAtEnd):
             leg = self._pass.legs[0]
             failure: VideoError | None = None
             try:
-                for place in self._frames.passed(leg.order):
-                    self._step(place, leg, policy, pixels=pixels)
+                for _ in self._passed(leg, policy, pixels=pixels):
                     yield from self._given(pixels=pixels)
             except VideoError as error:
                 self._check_open()
@@ -445,6 +447,15 @@ class OpenVideo(ClosedAtEnd):
             yield from self._given(pixels=pixels)
             if failure is not None:
                 raise failure
+
+    def _passed(self, leg: Leg, policy: VideoPolicy, *, pixels: bool) -> Iterator[None]:
+        """Passes the frames of a leg; stops after each."""
+        return self._search.in_turn(
+            leg.order,
+            lambda place: self._step(place, leg, policy, pixels=pixels),
+            sought=lambda: tuple(self._concepts) if leg.alone is None else (),
+            objects=lambda: len(self.object_ids),
+        )
 
     def _step(self, place: int, leg: Leg, policy: VideoPolicy, *, pixels: bool) -> None:
         """Passes one frame; those that need not wait any longer are ready then."""
@@ -486,7 +497,7 @@ class OpenVideo(ClosedAtEnd):
         )
 
     def _detect(self, place: int) -> dict[int, Detections]:
-        found = find_concepts(self._model, self._texts, self._frames.image(place), place, self._concepts)
+        found = self._search.found(place, tuple(self._concepts))
         self._presence[place] = max((one.presence for one in found.values()), default=0.0)
         return {concept: one.detections for concept, one in found.items()}
 

@@ -1,11 +1,16 @@
-"""The frames of a video as the model sees them: read in order ahead of need, encoded once, two kept."""
+"""The frames of a video as the model sees them: read in order ahead of need, encoded once, a few kept.
+
+Several threads may ask for what the model sees, of different frames.
+"""
 
 from __future__ import annotations
 
 import itertools
-from collections import OrderedDict
-from collections.abc import Generator, Iterator, Sequence
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,12 +19,12 @@ from masklet.errors import InputError
 from masklet.inference.stages import stage
 from masklet.media.images import to_pixels
 from masklet.media.span import Span
-from masklet.media.video_source import Frame, VideoSource
+from masklet.media.video_source import Frame, FrameReader, VideoSource
 from masklet.model.detector import Detector
 from masklet.model.tracker import Tracker
 from masklet.types import ImageFeatures, TrackerFeatures
 
-_KEPT = 2  # the frame at hand, and one that a click returns to
+_KEPT = 2  # the frame at hand, and one that a click returns to; those that were read ahead come on top
 
 
 @dataclass(kw_only=True, eq=False)
@@ -58,6 +63,8 @@ class VideoFrames:
                 raise InputError(f"{source.facts.name}: expected frames {span}, there are none")
         self._pictures: OrderedDict[int, Frame] = OrderedDict()
         self._encoded: OrderedDict[int, _Encoded] = OrderedDict()
+        self._ahead = 0  # frames that were read before their turn
+        self._lock = threading.Lock()  # of the two dictionaries, whose values no thread changes for another
         self._read = 0  # frames taken of a source that gives each once
 
     @property
@@ -95,13 +102,16 @@ class VideoFrames:
             VideoError: it cannot be decoded.
             InputError: a pipe or camera has passed it, or has not come to it.
         """
-        if place not in self._pictures:
+        with self._lock:
+            frame = self._pictures.get(place)
+        if frame is None:
             if self._numbers is None:
                 raise InputError(
                     f"{self._source.facts.name}: frames come once and in order, so frame {place} cannot be had any more"
                 )
-            self._keep(place, self._source.frame(self._numbers[place]))
-        return self._pictures[place]
+            frame = self._source.frame(self._numbers[place])
+            self._keep(place, frame)
+        return frame
 
     @torch.no_grad()
     def image(self, place: int) -> ImageFeatures:
@@ -122,22 +132,33 @@ class VideoFrames:
         return encoded.tracker
 
     def _patches(self, place: int) -> _Encoded:
-        if place not in self._encoded:
-            picture = self.picture(place).pixels
-            with stage("encode", self._model.device):
-                pixels = to_pixels(picture, self._image_size, self._model.device)
-                trunk = self._model.encode_patches(pixels)
-            height, width = picture.shape[:2]
-            self._encoded[place] = _Encoded(trunk=trunk, size_hw=(height, width))
-            while len(self._encoded) > _KEPT:
-                self._encoded.popitem(last=False)
-        self._encoded.move_to_end(place)
-        return self._encoded[place]
+        with self._lock:
+            encoded = self._encoded.get(place)
+            if encoded is not None:
+                self._encoded.move_to_end(place)
+                return encoded
+        picture = self.picture(place).pixels
+        with stage("encode", self._model.device):
+            pixels = to_pixels(picture, self._image_size, self._model.device)
+            trunk = self._model.encode_patches(pixels)
+        height, width = picture.shape[:2]
+        encoded = _Encoded(trunk=trunk, size_hw=(height, width))
+        with self._lock:
+            self._encoded[place] = encoded
+            self._limit(self._encoded)
+        return encoded
 
-    def passed(self, order: range) -> Generator[int, None, None]:
+    def passed(
+        self, order: range, *, ahead: int = 0, at_hand: Callable[[int], None] | None = None
+    ) -> Generator[int, None, None]:
         """The places of `order` one after the other, each frame at hand when its place is given.
 
         Frames that cannot be decoded are left out; the source warns of them.
+
+        Args:
+            order: places, none of which counts for a source that gives each frame once.
+            ahead: frames that are taken before their turn, if they are decoded already; not of such a source.
+            at_hand: is told the place of each frame as it is taken.
         """
         if self._numbers is None:
             yield from self._streamed()
@@ -148,11 +169,36 @@ class VideoFrames:
         numbers = {self._numbers[place]: place for place in order}
         ends = sorted((self._numbers[order[0]], self._numbers[order[-1]]))
         with self._source.frames(Span(start=ends[0], end=ends[1] + 1), backward=backward) as reader:
-            for frame in reader:
+            self._ahead = ahead
+            try:
+                yield from self._in_turn(reader, numbers, at_hand)
+            finally:
+                self._ahead = 0
+
+    def _in_turn(
+        self, reader: FrameReader, numbers: dict[int, int], at_hand: Callable[[int], None] | None
+    ) -> Iterator[int]:
+        taken: deque[int] = deque()
+        failure: Exception | None = None
+        while True:
+            while failure is None and len(taken) <= self._ahead and (not taken or reader.waiting):
+                try:
+                    frame = next(reader)
+                except Exception as error:  # also the end; what was taken before comes first
+                    failure = error
+                    break
                 place = numbers.get(frame.index)
                 if place is not None:
                     self._keep(place, frame)
-                    yield place
+                    taken.append(place)
+                    if at_hand is not None:
+                        at_hand(place)
+            if taken:
+                yield taken.popleft()
+            elif isinstance(failure, StopIteration):
+                return
+            elif failure is not None:
+                raise failure
 
     def _streamed(self) -> Iterator[int]:
         with self._source.frames(self._span) as reader:
@@ -162,6 +208,10 @@ class VideoFrames:
                 yield place
 
     def _keep(self, place: int, frame: Frame) -> None:
-        self._pictures[place] = frame
-        while len(self._pictures) > _KEPT:
-            self._pictures.popitem(last=False)
+        with self._lock:
+            self._pictures[place] = frame
+            self._limit(self._pictures)
+
+    def _limit(self, kept: OrderedDict[int, Any]) -> None:
+        while len(kept) > _KEPT + self._ahead:
+            kept.popitem(last=False)
