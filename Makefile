@@ -10,7 +10,8 @@
 #   make bench-video    speed and memory of video, here           make train-tracker  trains the built-in tracker
 #   make limits         what this machine can do at most          make eval-tracker   scores how it follows things
 #   make precision      what bfloat16 and int8 change             make scaling        how time grows, here
-#   make performance    writes docs/performance.md anew           make clean          removes what make made
+#   make performance    writes docs/performance.md anew           make bench-default  speed of the built-in model
+#   make clean          removes what make made
 #
 # PYTHON=python3.12 chooses another interpreter for a new .venv; CPU or CUDA builds of PyTorch are chosen as with any
 # pip (for example PIP_FIND_LINKS=folder/of/wheels).
@@ -27,7 +28,7 @@ WORKERS ?= 2
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
 .PHONY: help setup demo test test-training check format bench docs parity train-default train-tracker eval-default \
-  eval-tracker bench-video limits precision scaling performance finetune-demo ablations lock clean
+  eval-tracker bench-video bench-default limits precision scaling performance finetune-demo ablations lock clean
 
 help:
 	@sed -n '2,/^$$/s/^# \{0,1\}//p' Makefile
@@ -109,6 +110,9 @@ limits: $(READY)
 bench-video: $(READY) | $(FONT)
 	$(BIN)/python benchmarks/video_speed.py
 	$(BIN)/python benchmarks/video_memory.py
+
+bench-default: $(READY) | $(FONT)
+	$(BIN)/python benchmarks/default_speed.py
 
 finetune-demo: $(READY) | $(FONT)
 	OMP_WAIT_POLICY=passive $(BIN)/python examples/finetune.py
