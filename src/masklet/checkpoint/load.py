@@ -21,8 +21,9 @@ from masklet.checkpoint.keymaps import name_list, owns
 from masklet.checkpoint.rotary import rotary_table, table_block
 from masklet.checkpoint.rows import CARRIED
 from masklet.config import ModelConfig
-from masklet.errors import CheckpointError
+from masklet.errors import CheckpointError, InputError
 from masklet.model.build import build_detector
+from masklet.model.compiled import compile_model
 from masklet.model.detector import Detector
 from masklet.model.int8 import to_int8
 from masklet.runtime import resolve_device, resolve_dtype, resolve_numbers
@@ -40,6 +41,7 @@ def load_model(
     dtype: str | torch.dtype = "auto",
     image_size: int | None = None,
     download: bool = True,
+    compile: bool = False,
 ) -> Detector:
     """A model with its weights, in evaluation mode.
 
@@ -57,18 +59,25 @@ def load_model(
             global attention are rescaled, which the weights were not trained for. Smaller is faster and coarser,
             and small objects are lost first.
         download: allow fetching a named model that is not on this machine.
+        compile: have the vision encoder compiled by PyTorch on its first picture, which takes minutes then; it needs a
+            C++ compiler, or Triton on CUDA. Not for int8. Without gain where it was measured, on processors
+            (docs/decisions/0024-compiled.md).
 
     Raises:
         CheckpointError: nothing found, or what was found is no checkpoint of this model.
         UnsafeFileError: a pickle that would run code; nothing was run.
-        InputError: an unknown device, dtype or input size, or a dtype that the device does not have.
+        InputError: an unknown device, dtype or input size, or a dtype that the device or `compile` does not have.
     """
     target = resolve_device(device)
     number_format, int8 = resolve_numbers(dtype, target)
+    if int8 and compile:
+        raise InputError("compile=True is for float32, bfloat16 and float16, got dtype='int8'; leave one of them out")
     path = find_weights(name_or_path, download=download)
     model = load_detector(path, device=target, dtype=number_format, image_size=image_size)
     if int8:
         to_int8(model)
+    if compile:
+        compile_model(model)
     return model
 
 

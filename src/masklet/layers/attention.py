@@ -67,7 +67,33 @@ def attend(
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
 
 
+def attend_and_merge(query: Tensor, key: Tensor, value: Tensor, *, scale: float | None = None) -> Tensor:
+    """`attend` without a mask, then `merge_heads`: (P, Tq, heads * d). Where it is compiled a single step."""
+    if torch.compiler.is_compiling() and query.device.type == "cpu" and not _wants_gradient(query, key, value):
+        out: Tensor = torch.ops.masklet.attend_and_merge(query, key, value, scale)
+        return out
+    return merge_heads(attend(query, key, value, scale=scale))
+
+
+# What a compiler makes of the blocks above is slower than they are, and measuring kernels cannot be compiled.
+_library = torch.library.Library("masklet", "DEF")
+_library.define("attend_and_merge(Tensor query, Tensor key, Tensor value, float? scale) -> Tensor")
+
+
+@torch.library.impl(_library, "attend_and_merge", "CPU")
+def _attend_and_merge_now(query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
+    return merge_heads(attend(query, key, value, scale=scale)).contiguous()
+
+
+@torch.library.register_fake("masklet::attend_and_merge", lib=_library)  # type: ignore[untyped-decorator]
+def _attend_and_merge_shape(query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
+    batch, heads, rows, _ = query.shape
+    return query.new_empty(batch, rows, heads * value.shape[-1])
+
+
 def _choose_kernel(query: Tensor, key: Tensor, value: Tensor) -> Kernel:
+    if torch.compiler.is_compiling():  # which knows no context variables, and cannot measure
+        return "fused"
     forced = _forced_kernel.get()
     if forced is not None:
         return forced

@@ -14,7 +14,6 @@ from torch import Tensor
 _TOKENS_AT_ONCE = 576
 
 
-@functools.lru_cache(maxsize=16)
 def rotary_table(
     *, height: int, width: int, head_width: int, scale: float, theta: float, device: torch.device
 ) -> tuple[Tensor, Tensor]:
@@ -31,6 +30,13 @@ def rotary_table(
     Returns:
         Two (height * width, head_width / 2) float32 tables.
     """
+    return _rotary_table(height, width, head_width, scale, theta, device)  # which a compiler takes for a constant
+
+
+@functools.lru_cache(maxsize=16)
+def _rotary_table(
+    height: int, width: int, head_width: int, scale: float, theta: float, device: torch.device
+) -> tuple[Tensor, Tensor]:
     with torch.inference_mode(False):  # the memo must serve training too
         steps = torch.arange(0, head_width, 4, dtype=torch.float32, device=device)
         frequencies = 1.0 / theta ** (steps / head_width)  # (head_width / 4,)
@@ -50,11 +56,16 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def turned(x: Tensor, turns: Tensor) -> Tensor:
-    """`x` (B, heads, T, d) with its pairs multiplied by the complex numbers `turns` (T, d / 2); may overwrite `x`.
+    """`x` (B, heads, T, d) with its pairs multiplied by complex numbers; may overwrite `x`.
 
-    Computed in float32. On a processor piece by piece through memory that stays in its cache, which takes a fifth of
-    the time (docs/decisions/0022-int8.md).
+    `turns` (T, d / 2, 2) are their two parts. Computed in float32. On a processor piece by piece through memory that
+    stays in its cache, which takes a fifth of the time (docs/decisions/0022-int8.md).
     """
+    if torch.compiler.is_compiling():  # which can't be done with complex numbers
+        first, second = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+        cos, sin = turns.unbind(-1)
+        return torch.stack((first * cos - second * sin, first * sin + second * cos), dim=-1).flatten(-2).to(x.dtype)
+    turns = torch.view_as_complex(turns)
     if x.device.type != "cpu" or (torch.is_grad_enabled() and x.requires_grad):
         return _turned(x, turns)
     if x.dtype == torch.float32:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from masklet.layers.attention import attend, merge_heads
+from masklet.layers.attention import attend_and_merge
 from masklet.layers.mlp import Mlp, gelu
 from masklet.layers.rope import rotary_table, turned
 
@@ -61,7 +61,7 @@ class Windows:
 
 
 Turns = tuple[Tensor, Tensor]
-"""Complex numbers (T, d / 2) by which places turn the pairs of queries, which are scaled as well, and of keys."""
+"""Numbers (T, d / 2, 2) by which places turn the pairs of queries, which are scaled as well, and of keys: `turned`."""
 
 
 class RotaryAttention(nn.Module):
@@ -77,7 +77,7 @@ class RotaryAttention(nn.Module):
         """(B, T, C) with the turns of T places -> (B, T, C)."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, T, d) each
         q, k = turned(q, turns[0]), turned(k, turns[1])
-        out: Tensor = self.out(merge_heads(attend(q, k, v, scale=1.0)))
+        out: Tensor = self.out(attend_and_merge(q, k, v, scale=1.0))
         return out
 
 
@@ -184,5 +184,5 @@ class VisionEncoder(nn.Module):
             theta=self.rope_theta,
             device=self.position.device,
         )
-        keys = torch.complex(*table)
+        keys = torch.stack(table, dim=-1)
         return keys * self.head_width**-0.5, keys

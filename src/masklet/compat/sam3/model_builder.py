@@ -15,6 +15,7 @@ from masklet.compat.sam3.model.sam3_tracking_predictor import Sam3TrackerPredict
 from masklet.compat.sam3.model.sam3_video_inference import Sam3VideoInferenceWithInstanceInteractivity
 from masklet.compat.sam3.model.sam3_video_predictor import Sam3VideoPredictor
 from masklet.inference.policy import VideoPolicy
+from masklet.model.compiled import compile_model
 from masklet.model.detector import Detector
 
 
@@ -155,7 +156,7 @@ def build_tracker(
     """
     model = _loaded(checkpoint_path, device, download=True, compiled=False)
     if compile_mode is not None:
-        model.vision_encoder.compile(mode=compile_mode)
+        compile_model(model, mode=compile_mode)
     predictor = Sam3TrackerPredictor.of(model, select=apply_temporal_disambiguation)
     if not with_backbone:
         predictor.backbone = None
@@ -168,9 +169,5 @@ def _loaded(
     """Masklet's model in float32, on the device or, for "cuda" where there is none, on the CPU."""
     if str(device) == "cuda" and not torch.cuda.is_available():
         device = "cpu"
-    detector = load_model(
-        PUBLIC_MODEL if checkpoint_path is None else checkpoint_path, device=device, dtype="float32", download=download
-    )
-    if compiled:
-        detector.vision_encoder.compile()
-    return detector
+    weights = PUBLIC_MODEL if checkpoint_path is None else checkpoint_path
+    return load_model(weights, device=device, dtype="float32", download=download, compile=compiled)
