@@ -11,6 +11,7 @@
 #   make limits         what this machine can do at most          make eval-tracker   scores how it follows things
 #   make precision      what bfloat16 and int8 change             make scaling        how time grows, here
 #   make performance    writes docs/performance.md anew           make bench-default  speed of the built-in model
+#   make test-gpu       tests that need CUDA                      make bench-gpu      speed on CUDA
 #   make clean          removes what make made
 #
 # PYTHON=python3.12 chooses another interpreter for a new .venv; CPU or CUDA builds of PyTorch are chosen as with any
@@ -27,8 +28,9 @@ READY := .venv/.ready-$(shell cat pyproject.toml constraints.txt | cksum | cut -
 WORKERS ?= 2
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help setup demo test test-training check format bench docs parity train-default train-tracker eval-default \
-  eval-tracker bench-video bench-default limits precision scaling performance finetune-demo ablations lock clean
+.PHONY: help setup demo test test-gpu test-training check format bench docs parity train-default train-tracker eval-default \
+  eval-tracker bench-video bench-default bench-gpu limits precision scaling performance finetune-demo ablations \
+  lock clean
 
 help:
 	@sed -n '2,/^$$/s/^# \{0,1\}//p' Makefile
@@ -50,6 +52,9 @@ demo: $(READY)
 
 test: $(READY)
 	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --durations=5
+
+test-gpu: $(READY)
+	$(BIN)/python -m pytest -q -m gpu
 
 test-training: $(READY)
 	$(BIN)/python -m pytest -q -m training
@@ -113,6 +118,10 @@ bench-video: $(READY) | $(FONT)
 
 bench-default: $(READY) | $(FONT)
 	$(BIN)/python benchmarks/default_speed.py
+
+bench-gpu: $(READY)
+	$(BIN)/python benchmarks/gpu_speed.py
+	$(BIN)/python benchmarks/gpu_speed.py --compile
 
 finetune-demo: $(READY) | $(FONT)
 	OMP_WAIT_POLICY=passive $(BIN)/python examples/finetune.py

@@ -22,6 +22,7 @@ import torch
 from postprocess import SIZES_HW, make_logits
 from torch import Tensor, nn
 
+from masklet.config import ModelConfig
 from masklet.inference.batches import in_chunks
 from masklet.inference.postprocess import frame_result
 from masklet.inference.questions import tokens_at_once
@@ -79,22 +80,34 @@ class Models:
     their_pixels: Tensor
 
     @classmethod
-    def make(cls, ours: str, theirs: str, seed: int = 0) -> Models:
-        """Full size.
+    def make(cls, ours: str, theirs: str, seed: int = 0, config: ModelConfig | None = None) -> Models:
+        """Both, on the processor.
 
         Args:
             ours: number format, as `load_model` takes it.
             theirs: number format.
             seed: of weights and image.
+            config: sizes; full size when not given.
         """
         dtype, int8 = resolve_numbers(ours, torch.device("cpu"))
         their_dtype = resolve_dtype(theirs)
-        their_model = hf_model(FULL, seed=seed).to(their_dtype)
-        model = our_model(FULL, their_model).to(dtype)
+        config = FULL if config is None else config
+        their_model = hf_model(config, seed=seed).to(their_dtype)
+        model = our_model(config, their_model).to(dtype)
         if int8:
             to_int8(model)
-        image = images(FULL, 1, seed)
+        image = images(config, 1, seed)
         return cls(model, their_model, image.to(dtype), image.to(their_dtype))
+
+    def phrase(self) -> Tensor:
+        """Two words, padded to the context: (1, context) int64."""
+        text = self.ours.config.text
+        return token_batch((Prompt(image_idx=0, token_ids=phrase(self.ours.config, 2, 0)),), text.context)
+
+    def to(self, device: torch.device) -> Models:
+        """Everything on another device."""
+        pixels, their_pixels = self.pixels.to(device), self.their_pixels.to(device)
+        return Models(self.ours.to(device), self.theirs.to(device), pixels, their_pixels)
 
 
 # --- the network ------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import Counter
 from dataclasses import replace
@@ -164,6 +165,25 @@ def test_a_mixture_of_pictures_and_features(
     assert_same(results[1], predictor.segment(SECOND, "dog"))
     assert_same(results[2], predictor.segment(THIRD, "dog", image_size=56))
     assert_same(results[4], results[0])
+
+
+def test_pictures_are_read_ahead_on_accelerators(predictor: ImagePredictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = [FIRST, SECOND, THIRD, SECOND, FIRST]
+    single = [predictor.segment(image, "dog") for image in images]
+    monkeypatch.setattr(batches, "pictures_at_once", lambda device: 2)
+    monkeypatch.setattr(batches, "readers", lambda device: 3)
+    meet = threading.Barrier(3, timeout=20)  # passed only if three are read at once
+    numbers, plain = itertools.count(), batches.read_square
+
+    def read_square(*arguments: Any, **options: Any) -> Any:
+        if next(numbers) < 3:
+            meet.wait()
+        return plain(*arguments, **options)
+
+    monkeypatch.setattr(batches, "read_square", read_square)
+    for mine, theirs in zip(predictor.segment(images, "dog"), single, strict=True):
+        assert_same(mine, theirs)
+    assert next(numbers) == len(images)
 
 
 def test_nothing_to_do(predictor: ImagePredictor) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeGuard, TypeVar
 
 import torch
 
 from masklet.errors import InputError
+from masklet.inference.side_by_side import side_by_side
 from masklet.inference.stages import stage
 from masklet.media.images import ImageSource, image_name, read_image, to_pixels
 from masklet.model.detector import Detector
@@ -54,6 +56,11 @@ def pictures_at_once(device: torch.device) -> int:
     return 1 if device.type == "cpu" else 8
 
 
+def readers(device: torch.device) -> int:
+    """How many threads read pictures while the model works: none but its own on a processor, which is busy with it."""
+    return 1 if device.type == "cpu" else min(pictures_at_once(device), os.cpu_count() or 1)
+
+
 def encode_pictures(
     model: Detector,
     image: ImageSource | Sequence[ImageSource],
@@ -93,13 +100,13 @@ def picture_batches(
     """
     side = input_side(model, image_size)
     for shape, group in itertools.groupby(images, key=_batch_shape):
+        if shape is None:
+            sources = [one for one in group if not isinstance(one, ImageFeatures)]
+            yield from _encoded(model, sources, side, max_pixels, tracker)
+            continue
+        if image_size is not None:
+            raise InputError("image_size is for pictures: features have the size at which they were encoded")
         for chunk in in_chunks(list(group), pictures_at_once(model.device)):
-            if shape is None:
-                sources = [one for one in chunk if not isinstance(one, ImageFeatures)]
-                yield _encoded(model, sources, side, max_pixels, tracker)
-                continue
-            if image_size is not None:
-                raise InputError("image_size is for pictures: features have the size at which they were encoded")
             features = concat_features([one for one in chunk if isinstance(one, ImageFeatures)])
             yield PictureBatch(features=_fitting(model, features, tracker), sources=(None,) * len(features))
 
@@ -179,12 +186,23 @@ def read_square(
         return to_pixels(pixels, side, model.device), (pixels.shape[0], pixels.shape[1])
 
 
-@torch.no_grad()
 def _encoded(
     model: Detector, sources: Sequence[ImageSource], side: int, max_pixels: int, tracker: bool
-) -> PictureBatch:
-    squares, sizes = zip(*(read_square(model, one, side=side, max_pixels=max_pixels) for one in sources), strict=True)
+) -> Iterator[PictureBatch]:
+    """Pictures in batches; on accelerators the next ones are read while the model works."""
+
+    def read(source: ImageSource) -> tuple[torch.Tensor, tuple[int, int]]:
+        return read_square(model, source, side=side, max_pixels=max_pixels)
+
+    squares = side_by_side(read, sources, min(len(sources), readers(model.device)))
+    for chunk in in_chunks(sources, pictures_at_once(model.device)):
+        features = _features(model, itertools.islice(squares, len(chunk)), tracker)
+        names = tuple(image_name(source) for source in chunk)
+        yield PictureBatch(features=replace(features, names=names), sources=tuple(chunk))
+
+
+@torch.no_grad()
+def _features(model: Detector, squares: Iterable[tuple[torch.Tensor, tuple[int, int]]], tracker: bool) -> ImageFeatures:
+    pixels, sizes = zip(*squares, strict=True)
     with stage("encode", model.device):
-        features = model.encode_image(torch.cat(squares), sizes, tracker=tracker)
-    names = tuple(image_name(source) for source in sources)
-    return PictureBatch(features=replace(features, names=names), sources=tuple(sources))
+        return model.encode_image(torch.cat(pixels), sizes, tracker=tracker)

@@ -135,8 +135,15 @@ def to_pixels(image: Pixels, size: int, device: torch.device | str = "cpu") -> T
         levels = F.interpolate(levels, (size, size), mode="bilinear", antialias=True, align_corners=False)
     # Times 1/255 rather than over 255: that is how the original's transform scales, and 111 of the 256 levels differ
     # in the last bit.
-    scaled = levels.to(device).contiguous().float().mul_(1 / 255)
+    scaled = _moved(levels, torch.device(device)).contiguous().float().mul_(1 / 255)
     return scaled.sub_(0.5).div_(0.5)
+
+
+def _moved(levels: Tensor, device: torch.device) -> Tensor:
+    """On the device; to CUDA while this thread goes on, which takes memory that stays in its place."""
+    if device.type != "cuda":
+        return levels.to(device)
+    return levels.pin_memory().to(device, non_blocking=True)
 
 
 def _other_type(kind: type) -> ImageError:
