@@ -62,12 +62,14 @@ class Pair:
         ours: does it.
         theirs: does it, or one part of it; None where their way needs more memory than most machines have.
         times: how many such parts there are.
+        repeats: how often a call does it, on both sides.
     """
 
     name: str
     ours: Callable[[], object]
     theirs: Callable[[], object] | None
     times: int = 1
+    repeats: int = 1
 
 
 @dataclass(frozen=True)

@@ -73,11 +73,12 @@ def measure(pair: Pair, *, seconds: float, least: int, most: int) -> Figures:
                 kept.append(timed(call))
 
     def medians(clock: int) -> tuple[float, float | None, float | None]:
-        mine = statistics.median(run[clock] for run in ours)
+        mine = statistics.median(run[clock] for run in ours) / pair.repeats
         if not theirs:
             return mine, None, None
         ratios = [pair.times * other[clock] / one[clock] for one, other in zip(ours, theirs, strict=True)]
-        return mine, pair.times * statistics.median(run[clock] for run in theirs), statistics.median(ratios)
+        other = statistics.median(run[clock] for run in theirs) / pair.repeats
+        return mine, pair.times * other, statistics.median(ratios)
 
     (ours_s, theirs_s, ratio), (ours_cpu_s, theirs_cpu_s, cpu_ratio) = medians(0), medians(1)
     return Figures(

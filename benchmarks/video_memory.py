@@ -152,7 +152,7 @@ def invented_detections() -> Iterator[None]:
         )
         return {place: Found(presence=0.9, detections=detection) for place in range(len(concepts))}
 
-    with patch("masklet.inference.open_video.find_concepts", find):
+    with patch("masklet.inference.frame_search.find_concepts", find):
         yield
 
 

@@ -1,8 +1,9 @@
 """Seconds a frame of following N objects, beside transformers: `python benchmarks/video_speed.py` (`make bench-video`).
 
 The same random weights of the default model's sizes, the same pictures, the same rules, the same threads; ours and
-theirs pass one frame each in turns within one run (see speed.py, which also says what the columns are). Every object
-has as much behind it as following ever reads when the clock starts: `--warm-up` frames.
+theirs pass some frames each in turns within one run (see speed.py, which also says what the columns are). Every object
+has as much behind it as following ever reads when the clock starts: `--warm-up` frames. What is done ahead of the last
+frame of a turn belongs to it: the clock waits until nothing is done any more.
 
 That there are exactly N objects on both sides is forced: a detection always scores enough, never counts as near an
 object that is there, and begins one until there is no room; nothing is removed. So each frame also has the detections
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -52,6 +54,7 @@ SIZES: dict[str, ModelConfig] = {
 }
 PHRASE = "red apple"
 _NEVER = 1_000_000  # frames
+_IDLE_S = 0.004  # in which a thread that works is seen to
 
 
 def pictures(config: ModelConfig, frames: int) -> npt.NDArray[np.uint8]:
@@ -114,8 +117,16 @@ def their_frames(model: Any, config: ModelConfig, video: npt.NDArray[np.uint8]) 
         yield len(found.obj_id_to_mask)
 
 
-def pair_of(config: ModelConfig, objects: int, frames: int, warm_up: int) -> Pair:
-    """Both with so many objects, behind the first frames of a video."""
+def settle() -> None:
+    """Waits until no thread works."""
+    before = -1.0
+    while time.process_time() - before > _IDLE_S / 4:
+        before = time.process_time()
+        time.sleep(_IDLE_S)
+
+
+def pair_of(config: ModelConfig, objects: int, frames: int, warm_up: int, repeats: int) -> Pair:
+    """Both with so many objects, `repeats` frames a call, behind the first frames of a video."""
     model, video = peer(config, objects), pictures(config, frames)
     ours, theirs = our_frames(model, config, objects, video), their_frames(model, config, video)
     for _ in range(warm_up - 1):
@@ -124,7 +135,18 @@ def pair_of(config: ModelConfig, objects: int, frames: int, warm_up: int) -> Pai
     counts = next(ours), next(theirs)
     if set(counts) != {objects}:
         sys.exit(f"error: expected {objects} objects on both sides after {warm_up} frames, got {counts}")
-    return Pair(f"{objects} objects", lambda: next(ours), lambda: next(theirs))
+
+    def our_turn() -> None:
+        for _ in range(repeats):
+            next(ours)
+        settle()
+
+    def their_turn() -> None:
+        for _ in range(repeats):
+            next(theirs)
+
+    settle()
+    return Pair(f"{objects} objects", our_turn, their_turn, repeats=repeats)
 
 
 def main(words: list[str] | None = None) -> None:
@@ -132,25 +154,28 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--objects", nargs="+", type=int, default=[1, 4, 16, 64])
     parser.add_argument("--size", choices=SIZES, default="default", help="of the model (default: %(default)s)")
     parser.add_argument("--warm-up", type=int, default=17, help="frames before the clock starts (default: %(default)s)")
+    parser.add_argument("--frames", type=int, default=6, help="in a turn (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--seconds", type=float, default=60, help="for each line, once it had its least turns")
     parser.add_argument("--least", type=int, default=3, help="least turns of a line (default: %(default)s)")
-    parser.add_argument("--most", type=int, default=15, help="most turns of a line (default: %(default)s)")
+    parser.add_argument("--most", type=int, default=5, help="most turns of a line (default: %(default)s)")
     parser.add_argument("--record", action="store_true", help="add the figures to results.jsonl")
     parser.set_defaults(match="")  # every line is run
     arguments = parser.parse_args(words)
     warm_up, config = arguments.warm_up, SIZES[arguments.size]
     if warm_up < 1:
         parser.error(f"--warm-up must be 1 or more, got {warm_up}")
-    frames = warm_up + max(arguments.least, arguments.most) + 1  # the first turn may be a warm-up, too
+    turns = max(arguments.least, arguments.most) + 1  # the first one may be a warm-up, too
+    frames = warm_up + turns * arguments.frames
     # Else it says on every frame that there is no room for more objects.
     transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     torch.set_num_threads(arguments.threads)
     with torch.inference_mode():
-        pairs = (pair_of(config, objects, frames, warm_up) for objects in arguments.objects)
+        pairs = (pair_of(config, objects, frames, warm_up, arguments.frames) for objects in arguments.objects)
         found = run(pairs, f"a frame, float32, threads: {arguments.threads}", arguments)
     if arguments.record:
         setting = {"preset": arguments.size, "dtype": "float32", "threads": arguments.threads, "warm_up": warm_up}
+        setting["frames"] = arguments.frames
         record(found, benchmark="video_speed", **setting)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from masklet.compat.sam3.model.sam3_video_inference import Sam3VideoInferenceWithInstanceInteractivity
 from masklet.compat.sam3.model.sam3_video_predictor import Sam3VideoPredictor
-from masklet.inference import open_video
+from masklet.inference import frame_search, open_video
 from masklet.inference.concept_finder import Found as FoundConcept
 from masklet.inference.concept_finder import VideoConcept
 from masklet.inference.policy import VideoPolicy
@@ -105,7 +105,7 @@ def scripted(
         return {place: FoundConcept(presence=1.0, detections=detections_of(detections(frame))) for place in sought}
 
     monkeypatch.setattr(open_video, "TrackerSession", tracker)
-    monkeypatch.setattr(open_video, "find_concepts", find)
+    monkeypatch.setattr(frame_search, "find_concepts", find)
     for reader in ("image", "tracker"):
         monkeypatch.setattr(VideoFrames, reader, lambda self, place: None)
     model = Sam3VideoInferenceWithInstanceInteractivity(build_model("test", seed=0), replace(policy, masks_apart=False))

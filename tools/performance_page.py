@@ -116,6 +116,21 @@ def video_table(lines: list[Line]) -> str:
     return table(("objects", "seconds a frame", "theirs", "times as fast"), rows)
 
 
+def default_table(lines: list[Line]) -> str:
+    """The packaged model, from files to run-length codes."""
+    line = newest(lines, benchmark="default_speed", preset="default", threads=2)
+    assert line is not None
+    rows = []
+    for name, what in (
+        ("pictures", "pictures, JPEG files in one call"),
+        ("alone", "pictures, a call for each"),
+        ("frames", "frames of an MP4 file, three objects followed"),
+    ):
+        each = line["figures"][name]
+        rows.append([what, f"{each['median']:.1f}", f"{each['slowest']:.1f}", f"{each['fastest']:.1f}"])
+    return table((f"{line['dtype']}, one concept", "a second", "slowest turn", "fastest turn"), rows)
+
+
 def machine_of(lines: list[Line]) -> str:
     """What the figures were measured on."""
     line = newest(lines, benchmark="speed", preset="sam3", dtype="bfloat16", threads=2)
@@ -129,6 +144,7 @@ TABLES: dict[str, Callable[[list[Line]], str]] = {
     "stages": stage_table,
     "precision": precision_table,
     "video": video_table,
+    "default": default_table,
 }
 
 

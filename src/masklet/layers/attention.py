@@ -75,20 +75,22 @@ def attend_and_merge(query: Tensor, key: Tensor, value: Tensor, *, scale: float 
     return merge_heads(attend(query, key, value, scale=scale))
 
 
-# What a compiler makes of the blocks above is slower than they are, and measuring kernels cannot be compiled.
-_library = torch.library.Library("masklet", "DEF")
-_library.define("attend_and_merge(Tensor query, Tensor key, Tensor value, float? scale) -> Tensor")
-
-
-@torch.library.impl(_library, "attend_and_merge", "CPU")
 def _attend_and_merge_now(query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
     return merge_heads(attend(query, key, value, scale=scale)).contiguous()
 
 
-@torch.library.register_fake("masklet::attend_and_merge", lib=_library)  # type: ignore[untyped-decorator]
 def _attend_and_merge_shape(query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
     batch, heads, rows, _ = query.shape
     return query.new_empty(batch, rows, heads * value.shape[-1])
+
+
+# What a compiler makes of the blocks above is slower than they are, and measuring kernels cannot be compiled. Operators
+# live as long as the process, also when a program imports this file anew.
+if not hasattr(torch.ops.masklet, "attend_and_merge"):
+    _library = torch.library.Library("masklet", "DEF")
+    _library.define("attend_and_merge(Tensor query, Tensor key, Tensor value, float? scale) -> Tensor")
+    _library.impl("attend_and_merge", _attend_and_merge_now, "CPU")
+    torch.library.register_fake("masklet::attend_and_merge", _attend_and_merge_shape, lib=_library)
 
 
 def _choose_kernel(query: Tensor, key: Tensor, value: Tensor) -> Kernel:
