@@ -75,8 +75,8 @@ VISION = (
         ("rotary positions of global blocks not scaled", "self.window / height)", "1.0)"),
         (
             "rotary positions on values too",
-            "attend(q, k, v, scale=1.0)",
-            "attend(q, k, turned(v, turns[1]), scale=1.0)",
+            "attend_and_merge(q, k, v, scale=1.0)",
+            "attend_and_merge(q, k, turned(v, turns[1]), scale=1.0)",
         ),
         (
             "rotary positions on queries only",
@@ -85,8 +85,8 @@ VISION = (
         ),
         (
             "queries and keys exchanged",
-            "attend(q, k, v, scale=1.0)",
-            "attend(k, q, v, scale=1.0)",
+            "attend_and_merge(q, k, v, scale=1.0)",
+            "attend_and_merge(k, q, v, scale=1.0)",
         ),
         ("second norm left out", "self.mlp(self.norm2(x))", "self.mlp(x)"),
         (
@@ -106,9 +106,10 @@ VISION = (
             ),
             (
                 "model/vision_encoder.py",
-                "attend(q, k, v, scale=1.0)",
-                "attend(q, k, v, scale=1.0, mask=seen)",
+                "attend_and_merge(q, k, v, scale=1.0)",
+                "merge_heads(attend(q, k, v, scale=1.0, mask=seen))",
             ),
+            ("model/vision_encoder.py", "import attend_and_merge", "import attend, merge_heads"),
             (
                 "model/vision_encoder.py",
                 "self.attention(normed, turns)",

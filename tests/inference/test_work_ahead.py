@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
@@ -17,10 +18,13 @@ from masklet.inference import frame_search
 from masklet.inference.open_video import OpenVideo
 from masklet.inference.policy import VideoPolicy
 from masklet.inference.stages import stage, timed_stages
+from masklet.inference.video_frames import VideoFrames
 from masklet.inference.video_predictor import VideoPredictor
 from masklet.inference.video_result import VideoResult
 from masklet.inference.work_ahead import WorkAhead, threads_ahead
 from masklet.media.film_writer import FilmWriter
+from masklet.media.span import Span
+from masklet.media.video import open_video
 from masklet.model.build import build_model
 from masklet.types import Exemplar
 from session_cases import tracker
@@ -99,6 +103,23 @@ def test_each_frame_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
         video.add_concept("dog")
         list(video.propagate())
     assert len(encoded) == len(set(encoded)) == len(FRAMES)
+
+
+def test_frames_that_come_are_kept_whoever_asks_for_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that had their turn are used again later than those to come were."""
+    model = predictor().model
+    encoded = []
+    plain = model.encode_patches
+    monkeypatch.setattr(model, "encode_patches", lambda pixels: encoded.append(1) or plain(pixels))
+    frames = VideoFrames(model, open_video(FRAMES), Span(), image_size=model.config.vision.image_size)
+    most = 0
+    for place in frames.passed(range(9), ahead=2, at_hand=frames.image):
+        frames.image(max(0, place - 1))
+        frames.image(place)
+        most = max(most, len(frames._encoded))
+        time.sleep(0.005)  # for the reader
+    assert len(encoded) == len(FRAMES)
+    assert most <= 5  # two that were used last, two to come, the next one
 
 
 def test_nothing_is_sought_where_there_are_clicks_alone(monkeypatch: pytest.MonkeyPatch) -> None:

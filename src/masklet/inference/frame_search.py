@@ -10,7 +10,7 @@ from masklet.inference.concept_finder import Found, VideoConcept, find_concepts
 from masklet.inference.stages import being_timed
 from masklet.inference.text_cache import TextCache
 from masklet.inference.video_frames import VideoFrames
-from masklet.inference.work_ahead import FRAMES_AHEAD, WorkAhead, threads_ahead
+from masklet.inference.work_ahead import FEW_OBJECTS, FRAMES_AHEAD, WorkAhead, threads_ahead
 from masklet.model.detector import Detector
 
 Concepts = tuple[VideoConcept, ...]
@@ -74,12 +74,15 @@ class FrameSearch:
         with WorkAhead(threads) as work:
 
             def begin(place: int) -> None:
+                if objects() > FEW_OBJECTS:
+                    return
                 concepts = sought()
                 looks[place] = _Look(place, concepts, work.start(lambda: self._look(place, concepts)))
 
             for place in self._frames.passed(order, ahead=FRAMES_AHEAD, at_hand=begin):
-                self._seen = looks.pop(place)
-                work.wait(self._seen.found)
+                self._seen = looks.pop(place, None)
+                if self._seen is not None:
+                    work.wait(self._seen.found)
                 with work.following(objects()):
                     step(place)
                 yield

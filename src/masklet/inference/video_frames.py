@@ -24,7 +24,7 @@ from masklet.model.detector import Detector
 from masklet.model.tracker import Tracker
 from masklet.types import ImageFeatures, TrackerFeatures
 
-_KEPT = 2  # the frame at hand, and one that a click returns to; those that were read ahead come on top
+_KEPT = 2  # the frame at hand, and one that a click returns to; those that were read before their turn come on top
 
 
 @dataclass(kw_only=True, eq=False)
@@ -63,7 +63,7 @@ class VideoFrames:
                 raise InputError(f"{source.facts.name}: expected frames {span}, there are none")
         self._pictures: OrderedDict[int, Frame] = OrderedDict()
         self._encoded: OrderedDict[int, _Encoded] = OrderedDict()
-        self._ahead = 0  # frames that were read before their turn
+        self._coming: set[int] = set()  # places that were read before their turn
         self._lock = threading.Lock()  # of the two dictionaries, whose values no thread changes for another
         self._read = 0  # frames taken of a source that gives each once
 
@@ -169,19 +169,19 @@ class VideoFrames:
         numbers = {self._numbers[place]: place for place in order}
         ends = sorted((self._numbers[order[0]], self._numbers[order[-1]]))
         with self._source.frames(Span(start=ends[0], end=ends[1] + 1), backward=backward) as reader:
-            self._ahead = ahead
             try:
-                yield from self._in_turn(reader, numbers, at_hand)
+                yield from self._in_turn(reader, numbers, ahead, at_hand)
             finally:
-                self._ahead = 0
+                with self._lock:
+                    self._coming.clear()
 
     def _in_turn(
-        self, reader: FrameReader, numbers: dict[int, int], at_hand: Callable[[int], None] | None
+        self, reader: FrameReader, numbers: dict[int, int], ahead: int, at_hand: Callable[[int], None] | None
     ) -> Iterator[int]:
         taken: deque[int] = deque()
         failure: Exception | None = None
         while True:
-            while failure is None and len(taken) <= self._ahead and (not taken or reader.waiting):
+            while failure is None and len(taken) <= ahead and (not taken or reader.waiting):
                 try:
                     frame = next(reader)
                 except Exception as error:  # also the end; what was taken before comes first
@@ -189,16 +189,28 @@ class VideoFrames:
                     break
                 place = numbers.get(frame.index)
                 if place is not None:
+                    with self._lock:
+                        self._coming.add(place)
                     self._keep(place, frame)
                     taken.append(place)
                     if at_hand is not None:
                         at_hand(place)
             if taken:
-                yield taken.popleft()
+                place = taken.popleft()
+                self._begin_turn(place)
+                yield place
             elif isinstance(failure, StopIteration):
                 return
             elif failure is not None:
                 raise failure
+
+    def _begin_turn(self, place: int) -> None:
+        """From now on a frame is one of those that were used last."""
+        with self._lock:
+            self._coming.discard(place)
+            for kept in (self._pictures, self._encoded):
+                if place in kept:
+                    kept.move_to_end(place)
 
     def _streamed(self) -> Iterator[int]:
         with self._source.frames(self._span) as reader:
@@ -213,5 +225,6 @@ class VideoFrames:
             self._limit(self._pictures)
 
     def _limit(self, kept: OrderedDict[int, Any]) -> None:
-        while len(kept) > _KEPT + self._ahead:
-            kept.popitem(last=False)
+        passed = [place for place in kept if place not in self._coming]
+        for place in passed[: max(0, len(passed) - _KEPT)]:
+            del kept[place]

@@ -25,8 +25,10 @@ T = TypeVar("T")
 FRAMES_AHEAD = 2
 """How far ahead of the frame that is followed work is begun at most."""
 
+FEW_OBJECTS = 4
+"""Following more of them takes longer than all else: then nothing is done ahead, and all threads do it together."""
+
 _MOST_TOKENS = 1024  # of a picture: more of them keep all threads busy by themselves
-_FEW_OBJECTS = 6  # following more of them takes longer than all else, and all threads together
 
 
 def threads_ahead(device: torch.device, tokens: int) -> int:
@@ -78,7 +80,7 @@ class WorkAhead(ClosedAtEnd):
     @contextmanager
     def following(self, objects: int) -> Iterator[None]:
         """The block follows so many objects, on its share of the threads unless they are many."""
-        with self._limited(self._threads if objects <= _FEW_OBJECTS else self._all):
+        with self._limited(self._threads if objects <= FEW_OBJECTS else self._all):
             yield
 
     def close(self) -> None:
