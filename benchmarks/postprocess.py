@@ -120,6 +120,8 @@ def run_once(way: str, kind: str, size: str, count: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--way", choices=WAYS, help="this one only")
+    parser.add_argument("--kind", choices=("objects", "clutter"), help="of masks, this one only")
     parser.add_argument("--once", nargs=4, metavar=("WAY", "KIND", "SIZE", "COUNT"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.once:
@@ -129,6 +131,8 @@ def main() -> None:
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     for case in CASES:
+        if arguments.way not in {None, case[0]} or arguments.kind not in {None, case[1]}:
+            continue
         command = [sys.executable, __file__, "--once", *map(str, case)]
         runs = [
             json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout)
