@@ -422,6 +422,16 @@ class Memory:
     offsets: Tensor
     horizon: int
 
+    def of(self, some: slice) -> Self:
+        """What some of the masklets bring."""
+        return replace(
+            self,
+            map_tokens=tuple(tokens[some] for tokens in self.map_tokens),
+            rows=self.rows[some] if self.rows.ndim == 2 else self.rows,
+            pointers=self.pointers[some],
+            offsets=self.offsets[some] if self.offsets.ndim == 2 else self.offsets,
+        )
+
 
 @dataclass(frozen=True)
 class Exemplar:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from masklet.errors import InputError
+from masklet.inference import tracker_steps
 from masklet.inference.tracker_steps import track
 from masklet.model.memory_bank import recall
 from masklet.model.tracker import OUT_OF_SIGHT
@@ -52,6 +53,22 @@ def test_frames_of_a_pass(given, expected):
     found.click(2, 2, [(20, 30)], [1])
     assert found.prompted_frames == [2, 7]
     assert [frame.frame_idx for frame in found.propagate(**given)] == list(expected)
+
+
+def test_objects_go_through_the_network_in_parts(monkeypatch):
+    """Together as many as there is room for on a processor; nothing else changes."""
+    expected = list(clicked().propagate())
+    for room, parts in ((2 * GRID**2, [2, 1]), (1, [1, 1, 1])):
+        monkeypatch.setattr(tracker_steps, "_TOKENS_AT_ONCE", room)
+        found = clicked()
+        with watched(tracker()) as calls:
+            frames = list(found.propagate())
+        # Objects that begin together share what they recall.
+        assert [len(memory.pointers) for memory in calls.memories] == parts * (FRAMES - 1)
+        assert [len(call["masks"]) for call in calls.encoded[-len(parts) :]] == parts
+        for one, other in zip(frames, expected, strict=True):
+            for object_id in one.object_ids:
+                assert_same(masks(one, object_id), masks(other, object_id))
 
 
 def test_a_pass_can_be_left_and_taken_up():
